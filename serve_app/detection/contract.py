@@ -1,0 +1,75 @@
+"""The narrow contract between the pipeline and an engine: a pixel batch goes in, raw outputs come out."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Pixels = NDArray[np.float32]
+
+PIXELS = "pixel_values"
+POSITIONS = "position_embeddings"
+MID_POSITIONS = "mid_position_embeddings"
+LOGITS = "logits"
+BOXES = "pred_boxes"
+
+
+class RawOutputs(NamedTuple):
+    """What YOLOS computes, before any threshold.
+
+    `logits` is (batch, queries, labels + 1), the last column being "no object"; `boxes` is (batch, queries, 4),
+    centre x, centre y, width, height relative to the image.
+    """
+
+    logits: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+
+
+class EngineInfo(NamedTuple):
+    """What an engine says of itself on `/readyz` and in the start-up line."""
+
+    engine: str
+    device: str
+    precision: str
+    threads: int
+    versions: dict[str, str]
+
+
+class Detector(Protocol):
+    """One engine with one set of weights."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Name, device, precision, threads and versions."""
+        ...
+
+    def infer(self, pixels: Pixels) -> RawOutputs:
+        """Run the model on (batch, 3, height, width) float32; height and width are multiples of the patch size."""
+        ...
+
+
+class ResizeRule(BaseModel):
+    """The image processor's target size: either a fixed shape or edges that keep the aspect ratio."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shortest_edge: int | None = Field(None, ge=1)
+    longest_edge: int | None = Field(None, ge=1)
+    height: int | None = Field(None, ge=1)
+    width: int | None = Field(None, ge=1)
+
+
+class ModelSpec(BaseModel):
+    """All that preprocessing and post-processing need to know of a checkpoint; the weights are the engine's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: list[str] = Field(min_length=1)
+    resize: ResizeRule
+    resample: int = Field(2, ge=0, le=5, description="Pillow's number of the resampling filter; 2 is bilinear.")
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    patch_size: int = Field(ge=1)
+    position_grid: tuple[int, int] = Field(description="Rows and columns the position embeddings were trained on.")
+    detection_tokens: int = Field(ge=1)

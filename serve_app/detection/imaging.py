@@ -1,0 +1,54 @@
+"""Encoded bytes -> an upright RGB image of bounded size, or a refusal. Called by the pipeline, off the event loop."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from serve_app.errors import InvalidImage, TooLarge
+from serve_app.settings import LimitSettings
+
+# Each format is a parser that strangers feed; these three are what clients are told to send.
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+def decode(data: bytes, limits: LimitSettings) -> Image.Image:
+    """Decode one image: first frame, EXIF orientation applied, converted to RGB as Pillow does (alpha dropped).
+
+    Raises TooLarge before any pixel is decoded, InvalidImage for whatever cannot be decoded to its end.
+    """
+    try:
+        with _open(data) as image:
+            _check_size(image, limits)
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except (TooLarge, InvalidImage, MemoryError):
+        raise
+    except Exception as error:  # damaged files make Pillow's parsers raise nearly any type
+        raise InvalidImage(f"the image cannot be decoded: {error}") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise InvalidImage("the image is empty")
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise InvalidImage(f"the image is none of {', '.join(FORMATS)}, or its header is damaged") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge(f"the image has too many pixels: {error}") from None
+
+
+def _check_size(image: Image.Image, limits: LimitSettings) -> None:
+    pixels = image.width * image.height
+    if pixels > limits.max_pixels:
+        raise TooLarge(
+            f"the image has {image.width}x{image.height} = {pixels} pixels, the limit is {limits.max_pixels}"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Pillow clips 16-bit grey to white; keeping the high byte keeps the picture.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,94 @@
+"""The way of one image through a backend: decode -> prepare -> infer -> finish, timed stage by stage.
+
+Carried by the deployments, used directly by the export, the evaluation and the benchmarks.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from serve_app.detection import imaging, processing
+from serve_app.detection.contract import Detector, ModelSpec, Pixels, RawOutputs
+from serve_app.errors import DeadlineExceeded, EngineFailed
+from serve_app.schemas import DetectionResult, ImageSize, Stage
+from serve_app.settings import DEFAULT_THRESHOLD, LimitSettings
+
+
+class Options(NamedTuple):
+    """What a request asks of post-processing."""
+
+    threshold: float = DEFAULT_THRESHOLD
+    max_detections: int = 100
+
+
+class Pipeline:
+    """One engine with its pre- and post-processing. Safe for concurrent calls: inferences run one at a time."""
+
+    def __init__(self, detector: Detector, spec: ModelSpec, limits: LimitSettings) -> None:
+        self.detector = detector
+        self.spec = spec
+        self._limits = limits
+        self._engine_free = threading.Lock()
+
+    def warm_up(self, rounds: int = 2) -> None:
+        """Run blank images through the engine, upright and across, so that the first client does not pay for it."""
+        for _ in range(rounds):
+            for size in ((640, 480), (480, 640)):
+                pixels = processing.prepare(Image.new("RGB", size), self.spec)
+                self._infer(pixels, deadline=float("inf"))
+
+    def detect(self, data: bytes, options: Options, timeout_s: float) -> DetectionResult:
+        """Detect objects in one encoded image within `timeout_s` seconds.
+
+        Raises InvalidImage or TooLarge for the image, DeadlineExceeded before starting work that is already too
+        late, EngineFailed when the engine raises or its output cannot be right.
+        """
+        deadline = time.monotonic() + timeout_s
+        stages: dict[Stage, float] = {}
+        with _timed(stages, "decode"):
+            image = imaging.decode(data, self._limits)
+        size = ImageSize(width=image.width, height=image.height)
+        with _timed(stages, "preprocess"):
+            pixels = processing.prepare(image, self.spec)
+        asked = time.perf_counter()
+        with self._engine_free:
+            stages["queue"] = time.perf_counter() - asked
+            with _timed(stages, "inference"):
+                raw = self._infer(pixels, deadline)
+        with _timed(stages, "postprocess"):
+            detections = processing.finish(raw, self.spec, size, options.threshold, options.max_detections)
+        return DetectionResult(image=size, detections=detections, stages=stages)
+
+    def _infer(self, pixels: Pixels, deadline: float) -> RawOutputs:
+        if time.monotonic() >= deadline:
+            raise DeadlineExceeded("the deadline passed before inference could start")
+        try:
+            raw = self.detector.infer(pixels)
+        except Exception as error:  # whatever an engine raises is the engine's failure, never the client's
+            raise EngineFailed(f"{self.detector.info.engine} failed: {type(error).__name__}") from error
+        self._check(raw)
+        return raw
+
+    def _check(self, raw: RawOutputs) -> None:
+        queries, columns = self.spec.detection_tokens, len(self.spec.labels) + 1
+        if raw.logits.shape != (1, queries, columns) or raw.boxes.shape != (1, queries, 4):
+            raise EngineFailed(
+                f"{self.detector.info.engine} returned logits {raw.logits.shape} and boxes {raw.boxes.shape}, expected "
+                f"(1, {queries}, {columns}) and (1, {queries}, 4)"
+            )
+        if not (np.isfinite(raw.logits).all() and np.isfinite(raw.boxes).all()):
+            raise EngineFailed(f"{self.detector.info.engine} returned values that are not finite")
+
+
+@contextmanager
+def _timed(stages: dict[Stage, float], stage: Stage) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        stages[stage] = time.perf_counter() - start

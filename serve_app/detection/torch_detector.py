@@ -1,0 +1,41 @@
+"""The incumbent engine: transformers' own YOLOS on PyTorch with SDPA attention. Loaded by TorchDeployment."""
+
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import YolosForObjectDetection
+
+from serve_app.detection.contract import EngineInfo, Pixels, RawOutputs
+from serve_app.errors import ConfigurationError
+from serve_app.settings import TorchSettings
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class TorchDetector:
+    """YolosForObjectDetection from safetensors weights, in inference mode."""
+
+    def __init__(self, folder: Path, settings: TorchSettings) -> None:
+        """Load the checkpoint in `folder`; raises ConfigurationError when the device is not there."""
+        if settings.device != "cpu" and not torch.cuda.is_available():
+            raise ConfigurationError(f"device {settings.device}: this machine offers PyTorch no CUDA; set device: cpu")
+        torch.set_num_threads(settings.threads)
+        self._device, self._dtype = torch.device(settings.device), _DTYPES[settings.precision]
+        model = YolosForObjectDetection.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=self._dtype
+        )
+        self._model = model.eval().to(device=self._device)
+        self.info = EngineInfo(
+            engine="torch-sdpa",
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.threads,
+            versions={"torch": torch.__version__, "transformers": transformers.__version__},
+        )
+
+    @torch.inference_mode()
+    def infer(self, pixels: Pixels) -> RawOutputs:
+        """Run the model; outputs come back as float32 on the CPU."""
+        output = self._model(torch.from_numpy(pixels).to(self._device, self._dtype))
+        return RawOutputs(output.logits.float().cpu().numpy(), output.pred_boxes.float().cpu().numpy())

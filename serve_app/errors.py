@@ -1,0 +1,103 @@
+"""Every failure the service can name. Raised where it is found, answered only by the API's one handler.
+
+Each class carries its HTTP `status` and public `code`; the constructor takes the message alone, so that an
+instance survives pickling on its way from a replica to the router.
+"""
+
+
+class ServingError(Exception):
+    """Base of the family: `detail` is written for the client and is the only text that reaches it."""
+
+    status = 500
+    code = "internal_error"
+    retry_after_s: int | None = None
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class MalformedRequest(ServingError):
+    """The body, a header or a parameter is not what the API documents."""
+
+    status = 400
+    code = "malformed_request"
+
+
+class OverrideRefused(ServingError):
+    """`X-Backend` was sent while the policy does not allow it."""
+
+    status = 403
+    code = "override_refused"
+
+
+class UnknownPath(ServingError):
+    """No route has this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(ServingError):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class TooLarge(ServingError):
+    """The body or the image is over a configured limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class UnsupportedMediaType(ServingError):
+    """The content type is none that the API accepts."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class InvalidImage(ServingError):
+    """The bytes are not an image that can be decoded."""
+
+    status = 422
+    code = "invalid_image"
+
+
+class Overloaded(ServingError):
+    """All queues are full: nothing was started, the client may try again."""
+
+    status = 503
+    code = "overloaded"
+    retry_after_s = 1
+
+
+class BackendUnavailable(ServingError):
+    """The backend has no engine, or no replica to run one."""
+
+    status = 503
+    code = "backend_unavailable"
+    retry_after_s = 5
+
+
+class EngineFailed(ServingError):
+    """The engine raised, or gave an output that cannot be right."""
+
+    status = 503
+    code = "engine_failed"
+    retry_after_s = 1
+
+
+class DeadlineExceeded(ServingError):
+    """The time allowed for the request has passed."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+
+class ConfigurationError(ServingError):
+    """A setting, a checkpoint or an artifact is wrong; the message names it and the remedy."""
+
+    code = "configuration_error"

@@ -1,0 +1,98 @@
+"""Typed configuration: everything a person may write in `serve_config.yaml`. Unknown keys are refused by name."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serve_app.errors import ConfigurationError
+
+DEFAULT_THRESHOLD = 0.5
+DEFAULT_CHECKPOINT = "demo/checkpoint"
+DEFAULT_ARTIFACT = "artifacts/demo"
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BreakerSettings(_Settings):
+    """When an arm is left alone for a while, and how often it is tried again."""
+
+    consecutive_failures: int = Field(5, ge=1, description="Failures in a row that open the breaker.")
+    failure_share: Fraction = Field(0.5, description="Share of failures in the window above which it opens.")
+    window: int = Field(20, ge=2, le=1000, description="Number of latest calls the share is taken over.")
+    probe_interval_s: Seconds = Field(3.0, description="Seconds between the single probes of an open breaker.")
+
+
+class TrafficPolicy(_Settings):
+    """The Router's `user_config`: who answers, and what happens when they cannot."""
+
+    onnx_fraction: Fraction = Field(0.0, description="Share of requests assigned to ONNX; 0 is the rollback.")
+    experiment: str = Field("default", min_length=1, max_length=64, description="Salt of the sticky assignment.")
+    sticky_header: str = Field("x-client-id", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Header with a client key.")
+    fallback: bool = Field(True, description="Let the other arm answer when the assigned one fails.")
+    shadow_fraction: Fraction = Field(0.0, description="Share of requests compared on the other arm afterwards.")
+    shadow_concurrency: int = Field(1, ge=1, le=64, description="Shadow calls under way at once; more are dropped.")
+    allow_override: bool = Field(False, description="Honour the X-Backend request header.")
+    deadline_s: Seconds = Field(30.0, description="Longest time a request may take.")
+    arm_timeout_s: Seconds = Field(10.0, description="Longest time the assigned arm has before the other is asked.")
+    max_inflight: int = Field(32, ge=1, le=10_000, description="Requests in a router at once; more get 503 at once.")
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+
+
+class LimitSettings(_Settings):
+    """What a client may send. Part of the application's `args`."""
+
+    max_body_bytes: int = Field(20_000_000, ge=1_000, description="Largest request body.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
+    body_timeout_s: Seconds = Field(15.0, description="Longest time a client may take to send its body.")
+
+
+class AppSettings(_Settings):
+    """The application's `args`: read once at start; a change restarts every deployment."""
+
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+
+
+class _ArmSettings(_Settings):
+    checkpoint: str = Field(DEFAULT_CHECKPOINT, min_length=1, description="Folder or hub id of the YOLOS checkpoint.")
+    revision: str | None = Field(None, description="Commit or tag, for a hub id.")
+    threads: int = Field(2, ge=1, le=256, description="Threads of one inference; give both arms the same.")
+    reload: int = Field(0, description="Change it to load again without touching anything else.")
+
+
+class TorchSettings(_ArmSettings):
+    """`user_config` of TorchDeployment."""
+
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the model runs.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Type of weights and arithmetic.")
+
+
+class OnnxSettings(_ArmSettings):
+    """`user_config` of OnnxDeployment. The checkpoint is only read for its fingerprint."""
+
+    artifact: str = Field(DEFAULT_ARTIFACT, min_length=1, description="Folder that `python -m export` wrote.")
+    providers: list[str] = Field(["CPUExecutionProvider"], min_length=1, description="Execution providers, in order.")
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def parse(model: type[S], values: Mapping[str, Any], where: str) -> S:
+    """Validate `values` as `model`; raises ConfigurationError with one line per wrong key, named from `where`."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(model, where, problem) for problem in error.errors()]
+        raise ConfigurationError("; ".join(lines)) from None
+
+
+def _explain(model: type[BaseModel], where: str, problem: Any) -> str:
+    key = ".".join([where, *(str(part) for part in problem["loc"])])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key (known here: {', '.join(model.model_fields)})"
+    return f"{key}: {problem['msg']}, got {problem['input']!r}"
