@@ -25,7 +25,7 @@ class TorchDetector:
         model = YolosForObjectDetection.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=self._dtype
         )
-        self._model = model.eval().to(device=self._device)
+        self._model = model.to(device=self._device).train(False)
         self.info = EngineInfo(
             engine="torch-sdpa",
             device=settings.device,
