@@ -1,4 +1,4 @@
-"""How well two lists of detections of one image agree. Pure; called by the router's shadow run and the export's gate."""
+"""How well two lists of detections of one image agree. Pure; called by the shadow run and the export's gate."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -45,6 +45,13 @@ class MethodNotAllowed(ServingError):
     code = "method_not_allowed"
 
 
+class BodyTimeout(ServingError):
+    """The client did not send its body in time."""
+
+    status = 408
+    code = "body_timeout"
+
+
 class TooLarge(ServingError):
     """The body or the image is over a configured limit."""
 
@@ -88,6 +95,10 @@ class EngineFailed(ServingError):
     status = 503
     code = "engine_failed"
     retry_after_s = 1
+
+
+class BadOutput(EngineFailed):
+    """The engine returned values or shapes that no answer can be made of."""
 
 
 class DeadlineExceeded(ServingError):

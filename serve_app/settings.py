@@ -41,6 +41,7 @@ class TrafficPolicy(_Settings):
     deadline_s: Seconds = Field(30.0, description="Longest time a request may take.")
     arm_timeout_s: Seconds = Field(10.0, description="Longest time the assigned arm has before the other is asked.")
     max_inflight: int = Field(32, ge=1, le=10_000, description="Requests in a router at once; more get 503 at once.")
+    log_requests: bool = Field(False, description="Write one log line per request.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from serve_app.detection import checkpoint
 from serve_app.detection.contract import ModelSpec
 from serve_app.errors import ConfigurationError
+from serve_app.settings import OnnxSettings
 
 MODEL = "model.onnx"
 POSITIONS = "position_embeddings.npz"
@@ -23,6 +25,7 @@ class Parity(BaseModel):
 
     images: int
     detections: int
+    threshold: float
     score_deviation: float
     box_deviation: float
     logit_deviation: float
@@ -30,7 +33,10 @@ class Parity(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an artifact is: which checkpoint it came from, by which tools, and the hash of each file."""
+    """What an artifact is: which checkpoint it came from, by which tools, and the hash of each file.
+
+    `parity` is None only inside an export, before the gate.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +47,7 @@ class Manifest(BaseModel):
     opset: int
     files: dict[str, str]
     spec: ModelSpec
-    parity: Parity
+    parity: Parity | None
     versions: dict[str, str]
 
 
@@ -72,9 +78,25 @@ def verify(folder: Path, manifest: Manifest, expected_fingerprint: str, remedy: 
             f"{folder} was exported from another checkpoint ({manifest.checkpoint}, {manifest.fingerprint[:19]}…; "
             f"expected {expected_fingerprint[:19]}…); {remedy}"
         )
+    if manifest.parity is None:
+        raise ConfigurationError(f"{folder} never passed the export's comparison with its checkpoint; {remedy}")
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise ConfigurationError(f"{path} is missing; {remedy}")
         if file_hash(path) != expected:
             raise ConfigurationError(f"{path} is damaged: its hash is not the manifest's; {remedy}")
+
+
+def find(settings: OnnxSettings) -> tuple[Path, Manifest]:
+    """The verified artifact that `settings` name, or ConfigurationError with the command that makes it."""
+    folder = Path(settings.artifact)
+    revision = f" --revision {settings.revision}" if settings.revision else ""
+    remedy = (
+        f"run: python -m export --checkpoint {settings.checkpoint}{revision} --out {settings.artifact}, then change "
+        "OnnxDeployment.user_config.reload"
+    )
+    manifest = load_manifest(folder, remedy)
+    expected = checkpoint.fingerprint(checkpoint.resolve(settings.checkpoint, settings.revision))
+    verify(folder, manifest, expected, remedy)
+    return folder, manifest

@@ -7,23 +7,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from serve_app.calls import Options
 from serve_app.detection import imaging, processing
 from serve_app.detection.contract import Detector, ModelSpec, Pixels, RawOutputs
-from serve_app.errors import DeadlineExceeded, EngineFailed
+from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed
 from serve_app.schemas import DetectionResult, ImageSize, Stage
-from serve_app.settings import DEFAULT_THRESHOLD, LimitSettings
-
-
-class Options(NamedTuple):
-    """What a request asks of post-processing."""
-
-    threshold: float = DEFAULT_THRESHOLD
-    max_detections: int = 100
+from serve_app.settings import LimitSettings
 
 
 class Pipeline:
@@ -77,12 +70,12 @@ class Pipeline:
     def _check(self, raw: RawOutputs) -> None:
         queries, columns = self.spec.detection_tokens, len(self.spec.labels) + 1
         if raw.logits.shape != (1, queries, columns) or raw.boxes.shape != (1, queries, 4):
-            raise EngineFailed(
+            raise BadOutput(
                 f"{self.detector.info.engine} returned logits {raw.logits.shape} and boxes {raw.boxes.shape}, expected "
                 f"(1, {queries}, {columns}) and (1, {queries}, 4)"
             )
         if not (np.isfinite(raw.logits).all() and np.isfinite(raw.boxes).all()):
-            raise EngineFailed(f"{self.detector.info.engine} returned values that are not finite")
+            raise BadOutput(f"{self.detector.info.engine} returned values that are not finite")
 
 
 @contextmanager

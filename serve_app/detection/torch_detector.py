@@ -22,10 +22,10 @@ class TorchDetector:
             raise ConfigurationError(f"device {settings.device}: this machine offers PyTorch no CUDA; set device: cpu")
         torch.set_num_threads(settings.threads)
         self._device, self._dtype = torch.device(settings.device), _DTYPES[settings.precision]
-        model = YolosForObjectDetection.from_pretrained(
+        model: torch.nn.Module = YolosForObjectDetection.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=self._dtype
         )
-        self._model = model.to(device=self._device).train(False)
+        self._model = model.to(self._device).eval()
         self.info = EngineInfo(
             engine="torch-sdpa",
             device=settings.device,

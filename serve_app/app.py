@@ -1,0 +1,24 @@
+"""Composition root: the application that `serve_config.yaml` names as `serve_app.app:app`."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from ray import serve
+from ray.serve import Application
+
+from serve_app.deployments import OnnxDeployment, TorchDeployment
+from serve_app.router import Router
+from serve_app.settings import AppSettings, OnnxSettings, TorchSettings, TrafficPolicy
+
+
+def app(args: AppSettings) -> Application:
+    """Bind the Router to both arms. `args` are the application's `args`; the rest comes from the deployments."""
+    torch = _deployment(TorchDeployment, TorchSettings()).bind(args.limits)
+    onnx = _deployment(OnnxDeployment, OnnxSettings()).bind(args.limits)
+    application: Application = _deployment(serve.ingress()(Router), TrafficPolicy()).bind(args.limits, torch, onnx)
+    return application
+
+
+def _deployment(plain_class: type, defaults: BaseModel) -> Any:
+    # With a user_config in code, removing it from the YAML goes back to the defaults instead of keeping the old one.
+    return serve.deployment(plain_class).options(user_config=defaults.model_dump())

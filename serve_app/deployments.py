@@ -1,0 +1,98 @@
+"""TorchDeployment and OnnxDeployment: each carries a pipeline for the router. No model logic here.
+
+A deployment never fails to start: what keeps its engine from loading becomes its status, with the remedy, and the
+other arm answers meanwhile. A change of its `user_config` loads again, with nothing else restarted.
+"""
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from serve_app.calls import Options
+from serve_app.detection import artifact, checkpoint
+from serve_app.detection.pipeline import Pipeline
+from serve_app.errors import BackendUnavailable, ConfigurationError
+from serve_app.schemas import BackendStatus, DetectionResult
+from serve_app.settings import LimitSettings, OnnxSettings, TorchSettings, parse
+
+logger = logging.getLogger("ray.serve")
+
+
+class Arm(ABC):
+    """What both deployments do; a subclass only knows how to build its pipeline."""
+
+    name: str
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self._limits = limits
+        self._pipeline: Pipeline | None = None
+        self._status = BackendStatus(state="unavailable", reason=f"{self.name}: no user_config yet")
+
+    @abstractmethod
+    def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
+        """Build the pipeline and give the fingerprint of its weights; may raise anything."""
+
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Load what `user_config` names and warm it up. Never raises: Serve would kill the replica and try for ever."""
+        try:
+            pipeline, fingerprint = self._load(user_config)
+            pipeline.warm_up()
+        except Exception as error:
+            self._pipeline = None
+            self._status = BackendStatus(state="unavailable", reason=_reason(error), pid=os.getpid())
+            logger.error("%s unavailable: %s", self.name, self._status.reason, exc_info=not _is_expected(error))
+            return
+        info = pipeline.detector.info
+        self._status = BackendStatus(state="ready", fingerprint=fingerprint, pid=os.getpid(), **info._asdict())
+        self._pipeline = pipeline
+        logger.info("%s ready: %s", self.name, self._status.model_dump_json(exclude={"state", "reason"}))
+
+    def detect(self, data: bytes, options: Options, timeout_s: float) -> DetectionResult:
+        """Detect objects in one encoded image. Runs in Serve's thread pool, off the event loop."""
+        pipeline = self._pipeline
+        if pipeline is None:
+            raise BackendUnavailable(self._status.reason or f"{self.name} is not loaded")
+        return pipeline.detect(data, options, timeout_s)
+
+    async def status(self) -> BackendStatus:
+        """What `/readyz` shows of this arm."""
+        return self._status
+
+
+def _is_expected(error: Exception) -> bool:
+    return isinstance(error, ConfigurationError | BackendUnavailable)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
+
+
+class TorchDeployment(Arm):
+    """The incumbent."""
+
+    name = "Torch"
+
+    def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
+        settings = parse(TorchSettings, user_config, "TorchDeployment.user_config")
+        folder = checkpoint.resolve(settings.checkpoint, settings.revision)
+        spec = checkpoint.read_spec(folder)
+        # Only here: the process of the other arm must never load PyTorch.
+        from serve_app.detection.torch_detector import TorchDetector
+
+        return Pipeline(TorchDetector(folder, settings), spec, self._limits), checkpoint.fingerprint(folder)
+
+
+class OnnxDeployment(Arm):
+    """The candidate."""
+
+    name = "ONNX"
+
+    def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
+        settings = parse(OnnxSettings, user_config, "OnnxDeployment.user_config")
+        folder, manifest = artifact.find(settings)
+        # Only here: an onnxruntime that does not import is this arm's status, not the application's end.
+        from serve_app.detection.onnx_detector import OnnxDetector
+
+        return Pipeline(OnnxDetector(folder, manifest, settings), manifest.spec, self._limits), manifest.fingerprint
