@@ -1,0 +1,62 @@
+"""`python -m export`: checkpoint -> ONNX artifact that is proven to agree with it. Flags to one call, nothing more."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve_app.detection.artifact import Parity
+from serve_app.errors import ConfigurationError
+from serve_app.settings import DEFAULT_ARTIFACT, DEFAULT_CHECKPOINT
+
+_WORST_SHOWN = 5
+
+
+def main(
+    checkpoint: Annotated[str, typer.Option(help="Folder or hub id of a YOLOS checkpoint.")] = DEFAULT_CHECKPOINT,
+    revision: Annotated[str | None, typer.Option(help="Commit or tag, for a hub id.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the artifact; replaced in one step.")] = Path(DEFAULT_ARTIFACT),
+    images: Annotated[Path | None, typer.Option(help="Images to compare on; default: the demo's.")] = None,
+    tolerance: Annotated[float, typer.Option(min=0, max=1, help="Largest deviation of a score or box.")] = 0.05,
+    if_stale: Annotated[bool, typer.Option("--if-stale", help="Do nothing if the artifact is current.")] = False,
+) -> None:
+    """Export a YOLOS checkpoint to ONNX, compare both engines, and keep the artifact only if they agree."""
+    try:
+        _export(checkpoint, revision, out, images, tolerance, if_stale)
+    except ConfigurationError as error:
+        sys.stderr.write(f"error: {error.detail}\n")
+        raise typer.Exit(2) from None
+
+
+def _export(
+    checkpoint: str, revision: str | None, out: Path, images: Path | None, tolerance: float, if_stale: bool
+) -> None:
+    from export.current import is_current
+
+    if if_stale and is_current(out, checkpoint, revision):
+        print(f"{out} is current")
+        return
+    from export.write import GateFailed, Request, write  # imports torch: seconds that a skipped export need not pay
+
+    request = Request(checkpoint, revision, out, images, tolerance, "fp32")
+    try:
+        manifest = write(request, say=lambda line: print(line, flush=True))
+    except GateFailed as failure:
+        sys.stderr.write(f"error: {checkpoint} and its graph disagree: {failure}; worst first:\n")
+        sys.stderr.writelines(f"  {fault}\n" for fault in failure.verdict.faults[:_WORST_SHOWN])
+        raise typer.Exit(1) from None
+    if manifest.parity:
+        print(_summary(out, manifest.parity))
+
+
+def _summary(out: Path, parity: Parity) -> str:
+    return (
+        f"{out}: {parity.detections} detections over {parity.threshold:.3g} on {parity.images} images agree; scores "
+        f"within {parity.score_deviation:.2g}, boxes within {parity.box_deviation:.2g} of the side, logits within "
+        f"{parity.logit_deviation:.2g}"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

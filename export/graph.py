@@ -1,0 +1,91 @@
+"""A YOLOS checkpoint as a graph that takes its position embeddings as inputs. Called by `export.write`."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import YolosForObjectDetection
+
+from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS, ModelSpec
+
+OPSET = 23  # the first with the fused Attention operator
+
+
+class YolosGraph(nn.Module):
+    """The forward pass of YolosForObjectDetection without the interpolation of position embeddings."""
+
+    def __init__(self, model: YolosForObjectDetection) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor, positions: Tensor, mid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Pixels (batch, 3, height, width) and the embeddings of their patch grid -> logits and boxes.
+
+        `positions` is (1, tokens, hidden), `mid` (layers - 1, 1, tokens, hidden).
+        """
+        vit = self.model.vit
+        tokens = self._tokens(pixels) + positions
+        for index, layer in enumerate(vit.encoder.layer):
+            tokens = layer(tokens)
+            if mid is not None and index < mid.shape[0]:
+                tokens = tokens + mid[index]
+        detections = vit.layernorm(tokens)[:, -self.model.config.num_detection_tokens :]
+        return self.model.class_labels_classifier(detections), self.model.bbox_predictor(detections).sigmoid()
+
+    def _tokens(self, pixels: Tensor) -> Tensor:
+        embeddings = self.model.vit.embeddings
+        batch = pixels.shape[0]
+        first = embeddings.cls_token.expand(batch, -1, -1)
+        last = embeddings.detection_tokens.expand(batch, -1, -1)
+        return torch.cat((first, embeddings.patch_embeddings(pixels), last), dim=1)
+
+
+def load_model(folder: Path) -> YolosForObjectDetection:
+    """The checkpoint in fp32 from safetensors, ready to trace."""
+    model: YolosForObjectDetection = YolosForObjectDetection.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
+    )
+    model.train(False)
+    return model
+
+
+def write_positions(model: YolosForObjectDetection, path: Path) -> None:
+    """Write the trained embeddings: `initial` (1, tokens, hidden), and `mid` where the checkpoint has them."""
+    arrays = {"initial": model.vit.embeddings.position_embeddings.detach().numpy()}
+    if model.vit.encoder.interpolation is not None:
+        arrays["mid"] = model.vit.encoder.interpolation.mid_position_embeddings.detach().numpy()
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def write_graph(model: YolosForObjectDetection, spec: ModelSpec, path: Path) -> None:
+    """Trace the model and write one file that holds graph and weights; batch, height and width are dynamic."""
+    config = model.config
+    patch, hidden = spec.patch_size, config.hidden_size
+    rows, columns = 5, 7  # of the traced example; any other grid would do
+    tokens = 1 + rows * columns + spec.detection_tokens
+    example = [torch.zeros(2, 3, rows * patch, columns * patch), torch.zeros(1, tokens, hidden)]
+    names = [PIXELS, POSITIONS]
+    shapes = [{0: "batch", 2: "height", 3: "width"}, {1: "tokens"}]
+    if config.use_mid_position_embeddings:
+        example.append(torch.zeros(config.num_hidden_layers - 1, 1, tokens, hidden))
+        names.append(MID_POSITIONS)
+        shapes.append({2: "tokens"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecated calls
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            YolosGraph(model),
+            tuple(example),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=[LOGITS, BOXES],
+            dynamic_shapes=tuple(shapes),
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 - for the type checker: None only comes with fallback=True
+    program.save(path, external_data=False)

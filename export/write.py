@@ -1,0 +1,144 @@
+"""Checkpoint -> artifact folder: trace, compare, and only then put in place. Called by `python -m export`."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+import onnxruntime
+import torch
+import transformers
+
+from export import graph, parity, samples
+from export.current import is_current
+from serve_app.detection import artifact, checkpoint
+from serve_app.detection.contract import ModelSpec
+from serve_app.detection.onnx_detector import OnnxDetector
+from serve_app.detection.torch_detector import TorchDetector
+from serve_app.errors import ConfigurationError
+from serve_app.settings import OnnxSettings, TorchSettings
+
+Say = Callable[[str], None]
+
+
+class GateFailed(Exception):
+    """The artifact's detections are not the checkpoint's; nothing was put in place."""
+
+    def __init__(self, verdict: parity.Verdict) -> None:
+        super().__init__(f"{len(verdict.faults)} of {verdict.parity.images} images differ")
+        self.verdict = verdict
+
+
+class Request(NamedTuple):
+    """What to export, where to, and how far it may deviate."""
+
+    checkpoint: str
+    revision: str | None
+    out: Path
+    images: Path | None
+    tolerance: float
+    precision: str
+
+
+def write(request: Request, say: Say) -> artifact.Manifest:
+    """Export, run the gate, and replace `out` with the new artifact in one step.
+
+    Raises ConfigurationError for bad input and GateFailed when the engines disagree. A refused artifact never
+    reaches `out`; an earlier one stays there only if it is of this checkpoint and was within this tolerance.
+    """
+    _check_target(request.out)
+    folder = checkpoint.resolve(request.checkpoint, request.revision)
+    spec = checkpoint.read_spec(folder)
+    pictures = samples.load(request.images)
+    with _beside(request.out) as work:
+        say(f"tracing {request.checkpoint}")
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        model = graph.load_model(folder)
+        graph.write_positions(model, work / artifact.POSITIONS)
+        graph.write_graph(model, spec, work / artifact.MODEL)
+        del model
+        say(f"comparing both engines on {len(pictures)} images")
+        draft = _draft(work, folder, spec, request)
+        verdict = _judge(work, folder, draft, request, pictures)
+        if verdict.faults:
+            _drop_earlier(request)
+            raise GateFailed(verdict)
+        manifest = draft.model_copy(update={"parity": verdict.parity})
+        (work / artifact.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+        _replace(work, request.out)
+    return manifest
+
+
+def _check_target(out: Path) -> None:
+    """Refuse to replace what is not an artifact."""
+    if out.exists() and not out.is_dir():
+        raise ConfigurationError(f"{out} is a file; --out names a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / artifact.MANIFEST).is_file():
+        raise ConfigurationError(f"{out} holds other files and no {artifact.MANIFEST}; choose an empty or new folder")
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A working folder on the same file system as `out`, so that the last step is a rename."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise ConfigurationError(f"cannot write beside {out}: {error.strerror}") from error
+    try:
+        work.chmod(0o755)  # mkdtemp makes it private, but a server may run as another user
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _draft(work: Path, folder: Path, spec: ModelSpec, request: Request) -> artifact.Manifest:
+    """The manifest as far as it is known before the gate."""
+    return artifact.Manifest(
+        checkpoint=request.checkpoint,
+        fingerprint=checkpoint.fingerprint(folder),
+        precision=request.precision,
+        opset=graph.OPSET,
+        files={name: artifact.file_hash(work / name) for name in (artifact.MODEL, artifact.POSITIONS)},
+        spec=spec,
+        parity=None,
+        versions={
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )
+
+
+def _judge(
+    work: Path, folder: Path, draft: artifact.Manifest, request: Request, pictures: list[samples.Sample]
+) -> parity.Verdict:
+    threads = len(os.sched_getaffinity(0))
+    candidate = OnnxDetector(work, draft, OnnxSettings(threads=threads))
+    reference = TorchDetector(folder, TorchSettings(threads=threads))
+    exact = request.precision == "fp32"
+    return parity.check(reference, candidate, draft.spec, pictures, request.tolerance, exact)
+
+
+def _drop_earlier(request: Request) -> None:
+    if not (request.out / artifact.MANIFEST).is_file():
+        return
+    if is_current(request.out, request.checkpoint, request.revision, request.precision):
+        found = artifact.load_manifest(request.out, "").parity
+        if found and max(found.score_deviation, found.box_deviation) <= request.tolerance:
+            return
+    shutil.rmtree(request.out)
+
+
+def _replace(work: Path, out: Path) -> None:
+    """Rename `work` to `out`; a folder cannot be renamed over a full one, so the earlier artifact steps aside."""
+    aside = work.with_name(f"{work.name}.old")
+    if out.exists():
+        out.rename(aside)
+    work.rename(out)
+    shutil.rmtree(aside, ignore_errors=True)
