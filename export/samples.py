@@ -60,8 +60,7 @@ def _photos(folder: Path) -> list[Sample]:
 def _scene(seed: int) -> Image.Image:
     from demo.scenes import render_scene  # only where there are no photographs
 
-    image: Image.Image = render_scene(seed).image
-    return image
+    return Image.fromarray(render_scene(seed, 480, 640).pixels)
 
 
 def _shaped(sample: Sample, shape: tuple[int, int] | None) -> Sample:
