@@ -137,7 +137,8 @@ def _answer(call: Call, answer: Answer, background: BackgroundTask) -> Response:
         image=answer.result.image,
         detections=answer.result.detections,
     )
-    stages = {**answer.result.stages, "total": time.perf_counter() - call.arrived}
+    stages: dict[str, float] = {str(stage): seconds for stage, seconds in answer.result.stages.items()}
+    stages["total"] = time.perf_counter() - call.arrived
     timing = ", ".join(f"{stage};dur={seconds * 1e3:.2f}" for stage, seconds in stages.items())
     headers = {"X-Backend": answer.backend, "Server-Timing": timing}
     return Response(body.model_dump_json(), headers=headers, media_type="application/json", background=background)

@@ -21,4 +21,5 @@ def app(args: AppSettings) -> Application:
 
 def _deployment(plain_class: type, defaults: BaseModel) -> Any:
     # With a user_config in code, removing it from the YAML goes back to the defaults instead of keeping the old one.
-    return serve.deployment(plain_class).options(user_config=defaults.model_dump())
+    deployment: Any = serve.deployment(plain_class)
+    return deployment.options(user_config=defaults.model_dump())

@@ -91,9 +91,12 @@ class ServeBackend:
             self.status = await _bounded(self._status.remote(), _STATUS_TIMEOUT_S)
         except BackPressureError:
             return
-        except (TimeoutError, RayActorError, DeploymentUnavailableError) as error:
-            if self.under_way == 0 or not isinstance(error, TimeoutError):
+        except TimeoutError:
+            # Before the first report there is nothing to lose; with calls under way the replica may just be busy.
+            if self.status.state == "ready" and self.under_way == 0:
                 self.status = BackendStatus(state="unavailable", reason=f"no replica of {self.name} answers")
+        except (RayActorError, DeploymentUnavailableError):
+            self.status = BackendStatus(state="unavailable", reason=f"no replica of {self.name} answers")
 
     def _explain(self, error: Exception) -> NoReturn:
         # Ray raises a class that is both its own error and ours; only `cause` holds our attributes untouched.

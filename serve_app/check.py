@@ -4,6 +4,7 @@ Also called before every deploy of `make serve` and `make split`.
 """
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,7 +100,8 @@ def _unknown_keys(model: type[BaseModel], values: Any, where: str) -> Iterator[s
     for key, value in values.items():
         at = f"{where}.{key}" if where else str(key)
         if key not in model.model_fields:
-            yield f"{at}: unknown key (known here: {', '.join(sorted(model.model_fields))})"
+            close = get_close_matches(str(key), model.model_fields, n=1)
+            yield f"{at}: unknown key" + (f", did you mean {close[0]}?" if close else "")
         elif nested := _NESTED.get((model, key)):
             yield from _unknown_keys(nested, value, at)
 

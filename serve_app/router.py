@@ -27,8 +27,6 @@ logger = logging.getLogger("ray.serve")
 _STATUS_PERIOD_S = 1.0
 
 
-@serve.deployment
-@serve.ingress()
 class Router:
     """Splits the traffic between the two arms."""
 
@@ -99,11 +97,10 @@ class Router:
 
     def readiness(self) -> dict[str, Any]:
         """The body of `/readyz`: ready while at least one backend is."""
-        backends = {
-            name: backend.status.model_dump(exclude_none=True)
-            | {"breaker_open": self._dispatcher.breakers[name].is_open}
-            for name, backend in self._backends.items()
-        }
+        backends: dict[str, dict[str, Any]] = {}
+        for name, backend in self._backends.items():
+            is_open = self._dispatcher.breakers[name].is_open
+            backends[name] = backend.status.model_dump(exclude_none=True) | {"breaker_open": is_open}
         return {
             "ready": any(backend["state"] == "ready" for backend in backends.values()),
             "policy": self.policy.model_dump(),

@@ -1,5 +1,6 @@
 """The wire types: what the backends return and what clients receive. Shared by every room, importing none."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +27,12 @@ class Box(_Wire):
     ymin: float
     xmax: float
     ymax: float
+
+    @classmethod
+    def of(cls, corners: Sequence[float]) -> "Box":
+        """A box from xmin, ymin, xmax, ymax."""
+        xmin, ymin, xmax, ymax = corners
+        return cls(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
 
 
 class Detection(_Wire):

@@ -10,6 +10,9 @@ from PIL import Image
 from serve_app.detection.contract import ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.schemas import Box, Detection, ImageSize
 
+# Far below what the two engines differ by, and a third of the JSON
+_SCORE_DECIMALS, _PIXEL_DECIMALS = 6, 3
+
 
 def target_size(height: int, width: int, rule: ResizeRule, patch: int) -> tuple[int, int]:
     """Height and width after resizing: the processor's own rule, rounded down to whole patches.
@@ -64,8 +67,8 @@ def finish(raw: RawOutputs, spec: ModelSpec, size: ImageSize, threshold: float, 
     return [
         Detection(
             label=spec.labels[best[query]],
-            score=float(scores[query]),
-            box=Box(xmin=box[0], ymin=box[1], xmax=box[2], ymax=box[3]),
+            score=round(float(scores[query]), _SCORE_DECIMALS),
+            box=Box.of([round(edge, _PIXEL_DECIMALS) for edge in box]),
         )
         for query, box in zip(kept, corners.tolist(), strict=True)
     ]

@@ -1,0 +1,55 @@
+# make serve   install, export the default checkpoint if needed, start the service, print how to use it
+# make test    install, lint, types, every test
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_ARGS ?=
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+ONNX ?=
+
+.PHONY: serve stop split status test check unit integration export bench help clean
+help:
+	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (a minute or two the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no $(PYTHON) here: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# make export  write artifacts/demo if it is missing or of another checkpoint
+export: $(STAMP)
+	@$(BIN)/python -m export --if-stale
+
+serve: export
+	@$(BIN)/python -m serve_app.local up
+
+# make stop    end all that `make serve` started, and nothing else
+stop:
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m serve_app.local down; else echo "nothing is running"; fi
+
+# make split ONNX=0.3   move the traffic; ONNX=0 is the rollback
+split: $(STAMP)
+	@test -n "$(ONNX)" || { echo "say which share goes to ONNX: make split ONNX=0.3" >&2; exit 2; }
+	@$(BIN)/python -m serve_app.local split $(ONNX)
+
+# make check   lint and types
+check: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# make unit    the tests that need no Ray
+unit: $(DEV_STAMP)
+	$(BIN)/python -m pytest -q tests/unit tests/contract tests/config
+
+integration: $(DEV_STAMP)
+	$(BIN)/python -m pytest -q tests/integration
+
+test: check export
+	$(BIN)/python -m pytest tests

@@ -1,0 +1,170 @@
+"""`python -m serve_app.local up|down|split|env`: the service on one machine, as `make serve` and its kin use it."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from serve_app.check import load_config
+from serve_app.errors import ConfigurationError
+from serve_app.local import deploy, node
+
+_READY_TIMEOUT_S = 120
+_SPLIT_TIMEOUT_S = 30
+_FRACTION = re.compile(r"^(\s*onnx_fraction:\s*)(\S+)", re.MULTILINE)
+
+commands = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+T = TypeVar("T")
+Config = Annotated[Path, typer.Option("--config", help="The Serve config file.")]
+Folder = Annotated[Path, typer.Option("--folder", help="Where the running node is remembered.")]
+_CONFIG, _FOLDER = Path("serve_config.yaml"), Path(".run")
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        typer.secho(error.detail, fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+def _step(message: str, action: Callable[[], T]) -> T:
+    typer.echo(f"  {message:<42}", nl=False)
+    began = time.monotonic()
+    try:
+        result = action()
+    except BaseException:
+        typer.echo("failed")
+        raise
+    typer.echo(f"{time.monotonic() - began:6.1f} s")
+    return result
+
+
+@commands.command()
+def up(config: Config = _CONFIG, folder: Folder = _FOLDER) -> None:
+    """Start Ray, deploy the config and wait until both backends have reported."""
+    with _clear_errors():
+        content = load_config(config)
+        if _already_running(folder):
+            return
+        ports = node.Ports(http=content.get("http_options", {}).get("port", 8000))
+        for port, what in ((ports.http, "HTTP"), (ports.dashboard, "Ray dashboard"), (ports.metrics, "metrics")):
+            node.require_free(port, what, f"find it with: ss -ltnp 'sport = :{port}'")
+        running = _step("Ray", lambda: node.start(folder, ports))
+        try:
+            _step("deploy (imports the application)", lambda: deploy.deploy(running, content))
+            state = _step("backends", lambda: deploy.wait_until(running, _both_reported, _READY_TIMEOUT_S))
+        except BaseException:
+            _step("failed: stopping what was started", lambda: _shut_down(running))
+            raise
+        _write_environment(running)
+        _introduce(running, state)
+
+
+def _already_running(folder: Path) -> bool:
+    earlier = node.remembered(folder)
+    if earlier is None:
+        return False
+    if state := deploy.readiness(earlier):
+        typer.echo("already running")
+        _introduce(earlier, state)
+        return True
+    if earlier.processes():
+        raise ConfigurationError("an earlier run is half alive and does not answer; end it with: make stop")
+    node.stop(earlier)
+    return False
+
+
+def _both_reported(state: dict[str, Any]) -> bool:
+    return all(backend["state"] != "starting" for backend in state["backends"].values())
+
+
+def _introduce(running: node.Node, state: dict[str, Any]) -> None:
+    fraction = state["policy"]["onnx_fraction"]
+    for name, backend in state["backends"].items():
+        details = backend.get("reason") or f"{backend['engine']}, {backend['precision']}, {backend['threads']} threads"
+        typer.secho(f"{name}: {backend['state']} ({details})", fg="green" if backend["state"] == "ready" else "yellow")
+    typer.echo(f"""
+The service is at {running.http_url}, {fraction:.0%} of the traffic assigned to ONNX.
+
+  try it         curl -s {running.http_url}/detect -H 'Content-Type: image/jpeg' --data-binary @{_sample()}
+  all to ONNX    make split ONNX=1        (edits serve_config.yaml and deploys it)
+  roll back      make split ONNX=0
+  status         curl -s {running.http_url}/readyz
+  stop           make stop""")
+
+
+def _sample() -> str:
+    samples = sorted(Path("demo/photos").glob("*.jpg"))
+    return str(samples[0]) if samples else "PHOTO.jpg"
+
+
+def _write_environment(running: node.Node) -> None:
+    lines = [
+        f"export RAY_ADDRESS={running.dashboard_url} RAY_DASHBOARD_ADDRESS={running.dashboard_url}",
+        f"export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={running.folder / 'auth_token'}",
+    ]
+    (running.folder / "env").write_text("\n".join(lines) + "\n")
+
+
+@commands.command()
+def down(folder: Folder = _FOLDER) -> None:
+    """Stop what `up` started, and nothing else."""
+    with _clear_errors():
+        running = node.remembered(folder)
+        if running is None:
+            typer.echo("nothing is running")
+            return
+        _step("stopping", lambda: _shut_down(running))
+        node.require_free(running.ports.http, "HTTP", "it was not started by make serve")
+
+
+def _shut_down(running: node.Node) -> None:
+    node.stop(running)
+
+
+@commands.command()
+def split(
+    onnx: Annotated[float, typer.Argument(help="Share of the traffic for ONNX, 0 to 1.")],
+    config: Config = _CONFIG,
+    folder: Folder = _FOLDER,
+) -> None:
+    """Write the fraction into the config file, deploy it and wait until the router uses it."""
+    with _clear_errors():
+        running = node.remembered(folder)
+        if running is None or deploy.readiness(running) is None:
+            raise ConfigurationError("nothing is running here; start it with: make serve")
+        content = _edit_fraction(config, onnx)
+        _step(f"onnx_fraction {onnx:g}", lambda: _deploy_and_wait(running, content, onnx))
+
+
+def _deploy_and_wait(running: node.Node, content: dict[str, Any], onnx: float) -> None:
+    deploy.deploy(running, content)
+    deploy.wait_until(running, lambda state: bool(state["policy"]["onnx_fraction"] == onnx), _SPLIT_TIMEOUT_S)
+
+
+def _edit_fraction(config: Path, onnx: float) -> dict[str, Any]:
+    """Change the one number, keeping comments and all else; the file stays as it was if the result is not valid."""
+    before = config.read_text()
+    after, count = _FRACTION.subn(rf"\g<1>{onnx:g}", before)
+    if count != 1:
+        raise ConfigurationError(f"{config}: expected one onnx_fraction, found {count}; edit it by hand")
+    candidate = config.with_suffix(".new.yaml")
+    candidate.write_text(after)
+    try:
+        content = load_config(candidate)
+        candidate.replace(config)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.detail.replace(str(candidate), str(config))) from None
+    finally:
+        candidate.unlink(missing_ok=True)
+    return content
+
+
+if __name__ == "__main__":
+    commands()

@@ -1,0 +1,64 @@
+"""Deploying to a node and waiting until it has happened. Called by the commands of this package and by the tests."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from serve_app.errors import ConfigurationError
+from serve_app.local.node import Node
+
+_PATH = "/api/serve/applications/"
+_POLL_S = 0.1
+
+
+def dashboard_request(node: Node, method: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Call Serve's REST API. Raises ConfigurationError when it refuses or does not answer."""
+    headers = {"Authorization": f"Bearer {node.token}"}
+    try:
+        response = httpx.request(
+            method, node.dashboard_url + _PATH, headers=headers, json=body, timeout=60, trust_env=False
+        )
+    except httpx.HTTPError as error:
+        raise ConfigurationError(f"the Ray dashboard at {node.dashboard_url} does not answer: {error}") from None
+    if response.is_error:
+        raise ConfigurationError(f"Serve refused the request ({response.status_code}): {response.text[-2000:]}")
+    content: dict[str, Any] = response.json() if response.content and method == "GET" else {}
+    return content
+
+
+def deploy(node: Node, config: Mapping[str, Any]) -> None:
+    """Hand a checked config to Serve; it goes on by itself."""
+    dashboard_request(node, "PUT", config)
+
+
+def readiness(node: Node) -> dict[str, Any] | None:
+    """The body of `/readyz`, or None while nobody answers there."""
+    try:
+        response = httpx.get(f"{node.http_url}/readyz", timeout=5, trust_env=False)
+        content = response.json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "backends" in content else None
+
+
+def failure(node: Node) -> str | None:
+    """Why Serve gave up on the application, or None while it did not."""
+    applications = dashboard_request(node, "GET").get("applications", {})
+    failed = [app for app in applications.values() if app["status"] == "DEPLOY_FAILED"]
+    return failed[0]["message"] if failed else None
+
+
+def wait_until(node: Node, done: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any]:
+    """Poll `/readyz` until `done` says so. Raises ConfigurationError on a failed deploy or after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    state = None
+    while time.monotonic() < deadline:
+        state = readiness(node)
+        if state is not None and done(state):
+            return state
+        if state is None and (message := failure(node)):
+            raise ConfigurationError(f"the deploy failed: {message}")
+        time.sleep(_POLL_S)
+    raise ConfigurationError(f"not ready within {timeout_s:g} s; the last state was {state}")

@@ -1,0 +1,215 @@
+"""A Ray node on this machine, started and ended by us alone. Called by the commands of this package and by the tests.
+
+It runs in a process session of its own, so that stopping finds exactly its processes, also those whose parent has
+died: `ray stop` would end every other Ray of the machine too.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+from serve_app.errors import ConfigurationError
+
+_STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 10
+_OBJECT_STORE_BYTES = 512 * 1024 * 1024
+_METRICS_REPORT_MS = 1000  # Ray's default of 10 s would make every scrape up to 10 s old
+
+
+class Ports(BaseModel):
+    """Where the node listens; 0 lets the system choose."""
+
+    model_config = ConfigDict(frozen=True)
+
+    http: int = 8000
+    dashboard: int = 8265
+    metrics: int = 8090
+
+
+class Node(BaseModel):
+    """A running node, as its state file remembers it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    ports: Ports
+    pid: int
+    started: float
+
+    @property
+    def dashboard_url(self) -> str:
+        """Address of the dashboard, which takes deploys."""
+        return f"http://127.0.0.1:{self.ports.dashboard}"
+
+    @property
+    def http_url(self) -> str:
+        """Address of the service."""
+        return f"http://127.0.0.1:{self.ports.http}"
+
+    @property
+    def token(self) -> str:
+        """The secret that Ray's own ports ask for."""
+        return (self.folder / _TOKEN).read_text().strip()
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process of this node."""
+        return [process for process in psutil.process_iter() if _belongs(process, self)]
+
+
+def _belongs(process: psutil.Process, node: Node) -> bool:
+    try:
+        # The time guards against a number that was given to a stranger after a reboot.
+        return (
+            os.getsid(process.pid) == node.pid
+            and process.create_time() >= node.started
+            and process.status() != psutil.STATUS_ZOMBIE
+        )
+    except (psutil.Error, OSError):
+        return False
+
+
+def remembered(folder: Path) -> Node | None:
+    """The node that was started with this folder, alive or not."""
+    try:
+        return Node.model_validate_json((folder / _STATE).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def require_free(port: int, what: str, remedy: str) -> None:
+    """Raise ConfigurationError if something on this machine listens on `port`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            raise ConfigurationError(f"port {port} ({what}) is in use by another program; {remedy}") from None
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(folder: Path, ports: Ports, environment: dict[str, str] | None = None) -> Node:
+    """Start a head node and wait until its dashboard can take a deploy.
+
+    Raises ConfigurationError, with the end of Ray's log, when it does not come up; nothing is left running then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_secret(folder / _TOKEN)
+    started = time.time() - 1  # process times are rounded to the clock tick
+    with (folder / _LOG).open("wb") as log:
+        process = subprocess.Popen(
+            _command(ports),
+            env=os.environ | _environment(folder) | (environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    node = Node(folder=folder.resolve(), ports=ports, pid=process.pid, started=started)
+    (folder / _STATE).write_text(node.model_dump_json())
+    try:
+        _await_dashboard(node, process)
+    except BaseException:
+        stop(node)
+        raise
+    return node
+
+
+def _command(ports: Ports) -> list[str]:
+    ray = Path(sys.executable).with_name("ray")
+    options = {
+        "--port": free_port(),
+        "--node-ip-address": "127.0.0.1",
+        "--num-cpus": max(2, os.cpu_count() or 1),
+        "--object-store-memory": _OBJECT_STORE_BYTES,
+        "--dashboard-host": "127.0.0.1",
+        "--dashboard-port": ports.dashboard,
+        "--dashboard-agent-listen-port": free_port(),
+        "--ray-client-server-port": free_port(),
+        "--metrics-export-port": ports.metrics,
+    }
+    flags = [f"{name}={value}" for name, value in options.items()]
+    return [str(ray), "start", "--head", "--block", "--disable-usage-stats", *flags]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str((folder / _TOKEN).resolve()),
+        "RAY_metrics_report_interval_ms": str(_METRICS_REPORT_MS),
+        "RAY_worker_niceness": "0",  # Ray's default of 15 lets any other program slow the service down
+    }
+
+
+def _write_secret(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+
+
+def _await_dashboard(node: Node, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ConfigurationError(f"Ray ended while starting:\n{_log_tail(node.folder)}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", node.ports.dashboard), timeout=1):
+            return
+        time.sleep(0.2)
+    raise ConfigurationError(f"Ray did not come up within {_START_TIMEOUT_S} s:\n{_log_tail(node.folder)}")
+
+
+def _log_tail(folder: Path, lines: int = 15) -> str:
+    return "\n".join((folder / _LOG).read_text(errors="replace").splitlines()[-lines:])
+
+
+def stop(node: Node) -> None:
+    """End every process of the node and forget it. Returns only when none is left."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        # Asked alone, the head ends its children in order; what it leaves behind is ended after it.
+        psutil.Process(node.pid).terminate()
+    _await_end(node, _STOP_TIMEOUT_S)
+    _send(node, signal.SIGTERM)
+    _await_end(node, 2)
+    _send(node, signal.SIGKILL)
+    _await_end(node, 5)
+    (node.folder / _STATE).unlink(missing_ok=True)
+
+
+def _await_end(node: Node, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while (left := node.processes()) and time.monotonic() < deadline:
+        psutil.wait_procs(left, timeout=0.2)
+
+
+def _send(node: Node, number: signal.Signals) -> None:
+    for process in node.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+@contextlib.contextmanager
+def running(folder: Path, ports: Ports, environment: dict[str, str] | None = None) -> Iterator[Node]:
+    """A node for the length of a `with` block."""
+    node = start(folder, ports, environment)
+    try:
+        yield node
+    finally:
+        stop(node)
