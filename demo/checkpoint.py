@@ -1,0 +1,83 @@
+"""The checkpoint folder: a new model's shape, saving and loading. Called by `demo.train` and `demo.evaluate`."""
+
+import math
+from pathlib import Path
+
+import torch
+from transformers import YolosConfig, YolosForObjectDetection
+from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
+
+from demo.errors import BadInputError
+from demo.labels import LABELS
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+SHORT_SIDE, LONG_SIDE = 224, 384
+PATCH = 16
+# Positions are learnt on this grid and interpolated to the picture's own, at the first layer and between the layers.
+GRID = (12, 16)
+
+
+def new_config() -> YolosConfig:
+    """The shape of the embedded model: 3.3 million parameters, so its fp32 weights stay below 16 MB."""
+    return YolosConfig(
+        hidden_size=192,
+        num_hidden_layers=6,
+        num_attention_heads=3,
+        intermediate_size=768,
+        image_size=[GRID[0] * PATCH, GRID[1] * PATCH],
+        patch_size=PATCH,
+        num_detection_tokens=20,
+        use_mid_position_embeddings=True,
+        qkv_bias=True,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: number for number, label in enumerate(LABELS)},
+    )
+
+
+def new_model(config: YolosConfig) -> YolosForObjectDetection:
+    """A model to train from scratch. Detection tokens start apart; patch positions start as waves."""
+    model = YolosForObjectDetection(config)
+    embeddings = model.vit.embeddings
+    with torch.no_grad():
+        torch.nn.init.normal_(embeddings.detection_tokens, std=0.3)
+        embeddings.position_embeddings[0, 1 : 1 + GRID[0] * GRID[1]] = _waves(GRID, config.hidden_size)
+    return model
+
+
+def save_checkpoint(model: YolosForObjectDetection, folder: Path) -> None:
+    """Write the three files that `from_pretrained` reads."""
+    model.save_pretrained(folder, safe_serialization=True)
+    processor().save_pretrained(folder)
+
+
+def processor() -> YolosImageProcessorPil:
+    """Scales to 224 pixels on the shorter side; nothing is padded, a batch holds images of one shape."""
+    return YolosImageProcessorPil(
+        size={"shortest_edge": SHORT_SIDE, "longest_edge": LONG_SIDE}, do_pad=False, resample=2
+    )
+
+
+def load_checkpoint(folder: Path) -> tuple[YolosForObjectDetection, YolosImageProcessorPil]:
+    """Model and processor of the folder. Raises BadInputError where it is no complete checkpoint."""
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        if not (folder / name).is_file():
+            raise BadInputError(f"{folder} is no checkpoint ({name} is missing): train one with python -m demo.train")
+    try:
+        model = YolosForObjectDetection.from_pretrained(folder)  # in evaluation mode
+        return model, YolosImageProcessorPil.from_pretrained(folder)
+    except Exception as error:  # the libraries raise a dozen kinds for a broken file
+        reason = " ".join(str(error).split())[:200]
+        raise BadInputError(f"{folder} cannot be loaded ({reason}): train anew with python -m demo.train") from error
+
+
+def _waves(grid: tuple[int, int], width: int) -> torch.Tensor:
+    """Sines and cosines of row and column at falling frequencies, as in the first transformers."""
+    quarter = width // 4
+    frequencies = torch.exp(-math.log(100.0) * torch.arange(quarter) / quarter)
+    rows = torch.arange(grid[0])[:, None] * frequencies
+    columns = torch.arange(grid[1])[:, None] * frequencies
+    down = torch.cat([rows.sin(), rows.cos()], dim=1)[:, None].expand(-1, grid[1], -1)
+    across = torch.cat([columns.sin(), columns.cos()], dim=1)[None].expand(grid[0], -1, -1)
+    return 0.2 * torch.cat([down, across], dim=2).reshape(grid[0] * grid[1], width)

@@ -1,0 +1,49 @@
+"""Fills a bank with the segmented training photos. Called by `demo.train`; needs OpenCV."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from demo.bank import Bank, Entry, store
+from demo.photo_folder import Photo, list_photos, read_photo
+from demo.segment import segment_garment
+
+LONG_SIDE = 304
+DEV_EVERY = 10
+
+
+def build_photo_banks(folder: Path, train: Path, dev: Path, workers: int) -> tuple[Bank, Bank]:
+    """Segment every photo of the folder: nine in ten go to the training bank, the tenth to the dev bank.
+
+    Raises BadInputError for a folder without images or an unreadable image.
+    """
+    photos = list_photos(folder)
+    kept_out = [photo for number, photo in enumerate(photos) if number % DEV_EVERY == 0]
+    others = [photo for number, photo in enumerate(photos) if number % DEV_EVERY != 0]
+    return store(train, _segmented(others, workers)), store(dev, _segmented(kept_out, workers))
+
+
+def segmented_entry(photo: Photo) -> Entry | None:
+    """The photo, scaled down, with the garment's mask as alpha; None where no plausible mask was found."""
+    cv2.setNumThreads(1)
+    pixels = read_photo(photo.path)
+    segment = segment_garment(pixels)
+    if segment is None:
+        return None
+    scale = min(1.0, LONG_SIDE / max(pixels.shape[:2]))
+    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+    alpha = segment.mask.astype(np.uint8) * 255
+    rgba = np.dstack([pixels, alpha])
+    return Entry(photo.label, cv2.resize(rgba, size, interpolation=cv2.INTER_AREA).astype(np.uint8))
+
+
+def _segmented(photos: list[Photo], workers: int) -> Iterator[Entry]:
+    with ProcessPoolExecutor(workers) as pool:
+        entries = pool.map(segmented_entry, photos, chunksize=8)
+        for entry in tqdm(entries, total=len(photos), desc="segmenting photos", unit="photo"):
+            if entry is not None:
+                yield entry

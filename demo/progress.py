@@ -1,0 +1,41 @@
+"""What a training run must not lose: weights, their average, the optimiser and the step. Used by `demo.train`."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class Average:
+    """A running mean of the weights; it detects better than the weights of any single step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.weights: dict[str, Tensor] = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model's weights, fast in the first steps."""
+        keep = min(0.999, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            self.weights[name].lerp_(value, 1 - keep)
+
+
+def save_progress(path: Path, step: int, model: nn.Module, average: Average, optimizer: Optimizer) -> None:
+    """Write all of it beside the old file, then replace that: a kill leaves one or the other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    state = {"step": step, "model": model.state_dict(), "average": average.weights, "optimizer": optimizer.state_dict()}
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_progress(path: Path, model: nn.Module, average: Average, optimizer: Optimizer) -> int:
+    """Restore a run into the given objects; returns the step to go on with, 0 where there is nothing saved."""
+    if not path.is_file():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    average.weights = state["average"]
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])

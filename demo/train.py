@@ -1,0 +1,105 @@
+"""`python -m demo.train`: trains the embedded checkpoint on drawn scenes and, where they lie there, real photos.
+
+The run saves its state every few minutes and goes on from it after a kill; each save also writes the checkpoint.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from tqdm import tqdm
+
+from demo.bank import Bank, stored
+from demo.checkpoint import CHECKPOINT, new_config, new_model, processor, save_checkpoint
+from demo.commands import bad_input_ends_command
+from demo.drawn_bank import build_drawn_banks
+from demo.photo_folder import list_photos
+from demo.samples import Pool
+from demo.scoring import Score, detect, true_boxes
+from demo.segment import mask_box
+from demo.trainer import Plan, Trainer
+
+PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "clothing" / "train"
+CACHE = Path(".cache/demo")
+DEV_THRESHOLD = 0.5
+DEV_EVERY_S = 540.0
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def train(
+    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 9000,
+    batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
+    photos: Annotated[Path | None, typer.Option(help="Photo folder; by default the data set's, if there.")] = None,
+    cache: Annotated[Path, typer.Option(help="Prepared pictures and the state of the run.")] = CACHE,
+    checkpoint: Annotated[Path, typer.Option(help="Where the checkpoint is written.")] = CHECKPOINT,
+    drawn: Annotated[int, typer.Option(help="Garments to draw for the composites.")] = 8000,
+    seed: Annotated[int, typer.Option(help="Seed of weights, pictures and their order.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the model; 0 leaves it to PyTorch.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that prepare batches; 0: in this one.")] = 1,
+    save_every: Annotated[float, typer.Option(help="Seconds between two saves.")] = 180.0,
+) -> None:
+    """Train the embedded checkpoint, or go on with a run that was stopped."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    with bad_input_ends_command():
+        pool, dev = prepared_pool(photos or (PHOTOS if PHOTOS.is_dir() else None), cache, drawn, seed)
+        plan = Plan(steps, batch_size=batch_size, seed=seed, save_every_s=save_every)
+        trainer = Trainer(new_model(new_config()), plan, cache / "progress.pt")
+
+        judged = time.monotonic()
+
+        def report(step: int) -> None:
+            nonlocal judged
+            save_checkpoint(trainer.averaged(), checkpoint)
+            if dev is not None and (time.monotonic() - judged > DEV_EVERY_S or step == steps):
+                judged = time.monotonic()
+                tqdm.write(f"step {step}: {_dev_line(trainer, dev)}")
+
+        losses = list(trainer.run(pool, workers, report))
+        if losses:
+            tqdm.write(f"loss: {np.mean(losses[:10]):.3f} in the first steps, {np.mean(losses[-10:]):.3f} in the last")
+
+
+def prepared_pool(photos: Path | None, cache: Path, drawn: int, seed: int) -> tuple[Pool, Bank | None]:
+    """The pictures to train on, made on the first call and read from the cache after; and the dev photos.
+
+    Raises BadInputError where the photo folder is missing, empty or holds an unreadable image.
+    """
+    if photos is not None:
+        list_photos(photos)  # bad input shall be told before minutes of drawing
+    garments, backdrops = build_drawn_banks(cache / "drawn.bin", cache / "backdrops.bin", drawn, seed, _cores())
+    if photos is None:
+        return Pool(None, garments, backdrops), None
+    train_path, dev_path = cache / "photos_train.bin", cache / "photos_dev.bin"
+    if not (stored(train_path) and stored(dev_path)):
+        # Only here: scenes alone train without OpenCV's segmentation.
+        from demo.photo_bank import build_photo_banks
+
+        build_photo_banks(photos, train_path, dev_path, _cores())
+    return Pool(Bank(train_path), garments, backdrops), Bank(dev_path)
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _dev_line(trainer: Trainer, dev: Bank) -> str:
+    """Quality on the photos that were set aside for decisions; the validation photos are never looked at here."""
+    model, score = trainer.averaged(), Score()
+    for number, label in enumerate(dev.labels.tolist()):
+        picture = dev.picture(number)
+        true = true_boxes([label], [mask_box(picture[..., 3] > 127)])
+        found = detect(model, processor(), np.ascontiguousarray(picture[..., :3]))
+        score = score.plus(true, found.above(DEV_THRESHOLD))
+    return f"recall {score.recall:.3f}, precision {score.precision:.3f}, label accuracy {score.label_accuracy:.3f}"
+
+
+if __name__ == "__main__":
+    app()
