@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from serve_app.errors import ConfigurationError
 
 _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
 _START_TIMEOUT_S = 60
-_STOP_TIMEOUT_S = 10
+_STOP_PATIENCE_S = 4
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 _METRICS_REPORT_MS = 1000  # Ray's default of 10 s would make every scrape up to 10 s old
 
@@ -113,23 +112,26 @@ def start(folder: Path, ports: Ports, environment: dict[str, str] | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     _write_secret(folder / _TOKEN)
     started = time.time() - 1  # process times are rounded to the clock tick
-    with (folder / _LOG).open("wb") as log:
-        process = subprocess.Popen(
-            _command(ports),
-            env=os.environ | _environment(folder) | (environment or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    node = Node(folder=folder.resolve(), ports=ports, pid=process.pid, started=started)
+    pid = _spawn(_command(ports), os.environ | _environment(folder) | (environment or {}), folder / _LOG)
+    node = Node(folder=folder.resolve(), ports=ports, pid=pid, started=started)
     (folder / _STATE).write_text(node.model_dump_json())
     try:
-        _await_dashboard(node, process)
+        _await_dashboard(node)
     except BaseException:
         stop(node)
         raise
     return node
+
+
+def _spawn(command: list[str], environment: dict[str, str], log: Path) -> int:
+    """Start a program in a session of its own; nobody waits for it, it outlives us."""
+    write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    redirections = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), write, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(command[0], command, environment, file_actions=redirections, setsid=True)
 
 
 def _command(ports: Ports) -> list[str]:
@@ -165,10 +167,10 @@ def _write_secret(path: Path) -> None:
         file.write(secrets.token_hex(32))
 
 
-def _await_dashboard(node: Node, process: subprocess.Popen[bytes]) -> None:
+def _await_dashboard(node: Node) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if not node.processes():
             raise ConfigurationError(f"Ray ended while starting:\n{_log_tail(node.folder)}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", node.ports.dashboard), timeout=1):
             return
@@ -182,21 +184,14 @@ def _log_tail(folder: Path, lines: int = 15) -> str:
 
 def stop(node: Node) -> None:
     """End every process of the node and forget it. Returns only when none is left."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        # Asked alone, the head ends its children in order; what it leaves behind is ended after it.
-        psutil.Process(node.pid).terminate()
-    _await_end(node, _STOP_TIMEOUT_S)
-    _send(node, signal.SIGTERM)
-    _await_end(node, 2)
-    _send(node, signal.SIGKILL)
-    _await_end(node, 5)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _STOP_PATIENCE_S
+        _send(node, number)
+        while (left := node.processes()) and time.monotonic() < deadline:
+            psutil.wait_procs(left, timeout=0.2)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(node.pid, os.WNOHANG)  # ours to collect only if we started it
     (node.folder / _STATE).unlink(missing_ok=True)
-
-
-def _await_end(node: Node, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    while (left := node.processes()) and time.monotonic() < deadline:
-        psutil.wait_procs(left, timeout=0.2)
 
 
 def _send(node: Node, number: signal.Signals) -> None:
