@@ -3,19 +3,25 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import YolosForObjectDetection
+from transformers.models.yolos.modeling_yolos import YolosLayer
 
 from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS, ModelSpec
 
-OPSET = 23  # the first with the fused Attention operator
+OPSET = 20  # the first with Gelu
 
 
 class YolosGraph(nn.Module):
-    """The forward pass of YolosForObjectDetection without the interpolation of position embeddings."""
+    """The forward pass of YolosForObjectDetection with the position embeddings passed in, and nothing unused.
+
+    Only the detection tokens leave the last layer, so that layer computes only theirs: the same numbers, one layer's
+    work less.
+    """
 
     def __init__(self, model: YolosForObjectDetection) -> None:
         super().__init__()
@@ -26,14 +32,15 @@ class YolosGraph(nn.Module):
 
         `positions` is (1, tokens, hidden), `mid` (layers - 1, 1, tokens, hidden).
         """
-        vit = self.model.vit
+        vit, kept = self.model.vit, self.model.config.num_detection_tokens
         tokens = self._tokens(pixels) + positions
-        for index, layer in enumerate(vit.encoder.layer):
-            tokens = layer(tokens)
-            if mid is not None and index < mid.shape[0]:
+        *layers, last = cast(list[YolosLayer], list(vit.encoder.layer))
+        for index, layer in enumerate(layers):
+            tokens = self._layer(layer, tokens, tokens)
+            if mid is not None:
                 tokens = tokens + mid[index]
-        detections = vit.layernorm(tokens)[:, -self.model.config.num_detection_tokens :]
-        return self.model.class_labels_classifier(detections), self.model.bbox_predictor(detections).sigmoid()
+        found = vit.layernorm(self._layer(last, tokens, tokens[:, -kept:]))
+        return self.model.class_labels_classifier(found), self.model.bbox_predictor(found).sigmoid()
 
     def _tokens(self, pixels: Tensor) -> Tensor:
         embeddings = self.model.vit.embeddings
@@ -41,6 +48,24 @@ class YolosGraph(nn.Module):
         first = embeddings.cls_token.expand(batch, -1, -1)
         last = embeddings.detection_tokens.expand(batch, -1, -1)
         return torch.cat((first, embeddings.patch_embeddings(pixels), last), dim=1)
+
+    def _layer(self, layer: YolosLayer, tokens: Tensor, wanted: Tensor) -> Tensor:
+        """One encoder layer for the `wanted` tokens, which attend to all `tokens`."""
+        attention = layer.attention.attention
+        normed = layer.layernorm_before(tokens)
+        asking = normed if wanted is tokens else normed[:, -wanted.shape[1] :]
+        query, key, value = attention.query(asking), attention.key(normed), attention.value(normed)
+        # ONNX Runtime runs this operator tile by tile; its standard Attention writes out all tokens x tokens weights.
+        mixed = torch.onnx.ops.symbolic(
+            "com.microsoft::MultiHeadAttention",
+            (query, key, value),
+            {"num_heads": attention.num_attention_heads},
+            dtype=query.dtype,
+            shape=query.shape,
+            version=1,
+        )
+        hidden = layer.attention.output.dense(mixed) + wanted
+        return cast(Tensor, layer.output(layer.intermediate(layer.layernorm_after(hidden)), hidden))
 
 
 def load_model(folder: Path) -> YolosForObjectDetection:
