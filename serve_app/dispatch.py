@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Literal
 
 from serve_app.backends import BackendClient, BackendFailure
@@ -19,8 +18,9 @@ from serve_app.traffic import BlockAssigner, sticky_assignment
 logger = logging.getLogger("ray.serve")
 
 Outcome = Literal["ok", "rescued", "invalid", "overloaded", "failed", "deadline", "cancelled"]
-# An arm that is only busy is not broken: shutting it off would move the split instead of shedding load.
-_NOT_THE_ARMS_FAULT = {"queue_full", "breaker_open"}
+# An arm that is only busy is not broken, and a body that no transport takes is the client's: shutting the arm off
+# would move the split instead of shedding load, or let one client close both arms.
+_NOT_THE_ARMS_FAULT = {"queue_full", "message_too_large"}
 
 
 class Dispatcher:
@@ -32,18 +32,6 @@ class Dispatcher:
         self._backends = backends
         self._metrics = metrics
         self._blocks = BlockAssigner()
-        self._inflight = 0
-
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Hold one of the router's places, or raise Overloaded at once."""
-        if self._inflight >= self.policy.max_inflight:
-            raise Overloaded(f"{self._inflight} requests are under way, the limit is {self.policy.max_inflight}")
-        self._inflight += 1
-        try:
-            yield
-        finally:
-            self._inflight -= 1
 
     async def detect(self, call: Call) -> Answer:
         """Answer a request from its arm or, if that fails, from the other one, inside the deadline.
@@ -52,13 +40,12 @@ class Dispatcher:
         """
         policy = self.policy
         assigned = call.forced or self._assign(policy, call.key)
-        backend: Backend = assigned
+        answer: Answer | None = None
         outcome: Outcome = "failed"
-        result: DetectionResult | None = None
         try:
-            result, backend = await self._ask_in_turn(call, policy, assigned)
-            outcome = "ok" if backend == assigned else "rescued"
-            return Answer(result, assigned, backend)
+            answer = await self._answer(call, policy, assigned)
+            outcome = "ok" if answer.backend == assigned else "rescued"
+            return answer
         except ServingError as error:
             outcome = _outcome(error)
             raise
@@ -66,67 +53,87 @@ class Dispatcher:
             outcome = "cancelled"
             raise
         finally:
-            self._account(call, assigned, backend, outcome, result)
+            self._account(call, assigned, outcome, answer)
 
     def _assign(self, policy: TrafficPolicy, key: str | None) -> Backend:
         return sticky_assignment(policy, key) if key else self._blocks.assign(policy)
 
-    async def _ask_in_turn(
-        self, call: Call, policy: TrafficPolicy, assigned: Backend
-    ) -> tuple[DetectionResult, Backend]:
-        deadline = call.arrived + min(policy.deadline_s, call.timeout_s or policy.deadline_s)
-        may_fall_back = policy.fallback and call.forced is None
+    async def _answer(self, call: Call, policy: TrafficPolicy, assigned: Backend) -> Answer:
         try:
-            return await self._ask(
-                assigned, call, policy, self._first_timeout(policy, deadline, may_fall_back)
-            ), assigned
-        except BackendFailure as first:
-            if not may_fall_back:
-                raise first.error from first
-            self._metrics.fallback(assigned, first.reason)
-            try:
-                return await self._ask(other(assigned), call, policy, _time_left(deadline)), other(assigned)
-            except BackendFailure as second:
-                if time.perf_counter() >= deadline:
-                    raise DeadlineExceeded("neither backend answered before the deadline") from second
-                raise first.error from second
+            if policy.fallback and call.forced is None:
+                return await self._answer_or_fall_back(call, policy, assigned)
+            self._refuse_if_open(assigned, policy)
+            result = await self._ask(assigned, call, policy, _time_left(call))
+            return Answer(result, assigned, assigned)
+        except BackendFailure as failure:
+            raise failure.error from failure
 
-    @staticmethod
-    def _first_timeout(policy: TrafficPolicy, deadline: float, may_fall_back: bool) -> float:
-        left = _time_left(deadline)
-        # Half of what is left at most, so that the other arm still has a chance.
-        return min(policy.arm_timeout_s, left / 2) if may_fall_back else left
+    async def _answer_or_fall_back(self, call: Call, policy: TrafficPolicy, assigned: Backend) -> Answer:
+        rescuer = other(assigned)
+        try:
+            self._refuse_if_open(assigned, policy)
+            self._refuse_if_down(assigned, rescuer)
+            # Half of what is left at most, so that the other arm still has a chance.
+            timeout_s = min(policy.arm_timeout_s, _time_left(call) / 2)
+            return Answer(await self._ask(assigned, call, policy, timeout_s), assigned, assigned)
+        except BackendFailure as first:
+            self._metrics.fallback(assigned, first.reason)
+            # The last resort: asked even if its breaker is open, for there is nothing left to lose.
+            try:
+                return Answer(await self._ask(rescuer, call, policy, _time_left(call)), assigned, rescuer)
+            except BackendFailure as second:
+                if second.reason == "timeout":
+                    raise DeadlineExceeded("neither backend answered before the deadline") from second
+                raise first from second
+
+    def _refuse_if_open(self, name: Backend, policy: TrafficPolicy) -> None:
+        if not self.breakers[name].allows(policy.breaker):
+            raise BackendFailure("breaker_open", BackendUnavailable(f"{name} failed repeatedly and is left alone"))
+
+    def _refuse_if_down(self, name: Backend, rescuer: Backend) -> None:
+        # With nobody to take over, waiting for a replica that is being replaced is better than a refusal.
+        if not self._backends[name].is_ready and self._backends[rescuer].is_ready:
+            raise BackendFailure("unavailable", BackendUnavailable(f"{name} is not available"))
 
     async def _ask(self, name: Backend, call: Call, policy: TrafficPolicy, timeout_s: float) -> DetectionResult:
         breaker = self.breakers[name]
-        if not breaker.allows(policy.breaker):
-            raise BackendFailure("breaker_open", BackendUnavailable(f"{name} failed repeatedly and is left alone"))
+        era = breaker.era
         try:
             result = await self._backends[name].detect(call.data, call.options, timeout_s)
         except BackendFailure as failure:
-            if failure.reason not in _NOT_THE_ARMS_FAULT:
-                breaker.failed(policy.breaker)
+            if _is_the_arms_fault(failure, timeout_s, policy):
+                breaker.failed(era, policy.breaker)
             raise
-        breaker.succeeded(policy.breaker)
+        except ServingError:
+            breaker.succeeded(era, policy.breaker)  # to refuse an image, the arm has to be at work
+            raise
+        breaker.succeeded(era, policy.breaker)
         return result
 
-    def _account(
-        self, call: Call, assigned: Backend, backend: Backend, outcome: Outcome, result: DetectionResult | None
-    ) -> None:
+    def _account(self, call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None) -> None:
         seconds = time.perf_counter() - call.arrived
+        backend = answer.backend if answer else assigned
+        stages = answer.result.stages if answer else {}
         if call.forced is None:
             self._metrics.request(assigned, backend, outcome)
-            if result is not None:
+            if answer is not None:
                 self._metrics.answered(assigned, seconds)
-                self._metrics.stages(backend, result.stages)
+                self._metrics.stages(backend, stages)
         if self.policy.log_requests:
-            stages = {stage: round(value * 1e3, 3) for stage, value in result.stages.items()} if result else {}
             fields = {"assigned": assigned, "backend": backend, "outcome": outcome, "forced": call.forced is not None}
-            logger.info("detect", extra={**fields, "milliseconds": round(seconds * 1e3, 3), "stages": stages})
+            milliseconds = {stage: round(value * 1e3, 3) for stage, value in stages.items()}
+            logger.info("detect", extra={**fields, "milliseconds": round(seconds * 1e3, 3), "stages": milliseconds})
 
 
-def _time_left(deadline: float) -> float:
-    left = deadline - time.perf_counter()
+def _is_the_arms_fault(failure: BackendFailure, timeout_s: float, policy: TrafficPolicy) -> bool:
+    if failure.reason == "timeout":
+        # A client in a hurry says nothing about the arm: only who had a fair part of the usual time does.
+        return timeout_s >= min(policy.arm_timeout_s, policy.deadline_s / 2) / 2
+    return failure.reason not in _NOT_THE_ARMS_FAULT
+
+
+def _time_left(call: Call) -> float:
+    left = call.deadline - time.perf_counter()
     if left <= 0:
         raise DeadlineExceeded("the deadline passed before a backend could be asked")
     return left

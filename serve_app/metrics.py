@@ -1,25 +1,117 @@
-"""Every series the service writes: name, help, unit, labels and buckets. Callers use the verbs, never a label list.
+"""Every series the service writes: name, kind, help, labels and buckets. Callers use the verbs, never a label list.
 
 The series go through Ray's per-node agents, which put `ray_` before each name and add deployment and replica.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ray.serve import metrics as ray_metrics
 
-from serve_app.schemas import Stage
+from serve_app.schemas import BACKENDS, BackendStatus, Stage, other
 
 LATENCY_FROM_S, LATENCY_TO_S, LATENCY_STEP = 0.001, 60.0, 1.25
-DEVIATION_BUCKETS = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+DEVIATION_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+# Ray refuses to add 0 to a counter. This shows a counter as good as zero and is lost in the first real addition.
+_NEXT_TO_NOTHING = 1e-300
+_SHADOW_RESULTS = ("agree", "disagree", "failed", "dropped")
 
 
-def latency_buckets() -> list[float]:
+def latency_buckets() -> tuple[float, ...]:
     """Upper bounds in seconds, from 1 ms to 60 s, each at most 1.25 times the one before: quantiles within 25 %."""
     bounds = [LATENCY_FROM_S]
     while bounds[-1] * LATENCY_STEP < LATENCY_TO_S:
-        bounds.append(float(f"{bounds[-1] * LATENCY_STEP:.4g}"))
-    return [*bounds, LATENCY_TO_S]
+        # Rounded down: a bound rounded up would be more than one step above the last.
+        bounds.append(int(bounds[-1] * LATENCY_STEP * 1e6) / 1e6)
+    return (*bounds, LATENCY_TO_S)
+
+
+class Series(NamedTuple):
+    """The declaration of one series; `buckets` are a histogram's upper bounds."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+REQUESTS = Series(
+    "detect_requests_total",
+    "counter",
+    "Unforced requests by the arm that was drawn, the backend that answered and the outcome.",
+    ("assigned", "backend", "outcome"),
+)
+OVERLOADED = Series(
+    "detect_overloaded_total", "counter", "Requests refused before an arm was drawn, as the router's places were taken."
+)
+LATENCY = Series(
+    "detect_latency_seconds",
+    "histogram",
+    "Seconds from arrival in the router to the answer, by the arm that was drawn; answered, unforced requests.",
+    ("assigned",),
+    latency_buckets(),
+)
+STAGES = Series(
+    "detect_stage_seconds",
+    "histogram",
+    "Seconds in each stage of the backend that answered; unforced requests. Queue is all waiting on the way.",
+    ("backend", "stage"),
+    latency_buckets(),
+)
+INFLIGHT = Series("detect_inflight", "gauge", "Calls to a backend under way from this router.", ("backend",))
+FALLBACKS = Series(
+    "detect_fallbacks_total",
+    "counter",
+    "Requests whose assigned arm failed and that were handed to the other one, by reason.",
+    ("assigned", "reason"),
+)
+BACKEND_UP = Series("detect_backend_up", "gauge", "1 if the backend last reported that it is ready.", ("backend",))
+BREAKER_OPEN = Series("detect_breaker_open", "gauge", "1 while this router leaves the backend alone.", ("backend",))
+BUILD_INFO = Series(
+    "detect_build_info",
+    "gauge",
+    "Always 1; the labels say what each ready backend runs.",
+    ("backend", "service_version", "engine", "versions", "device", "precision", "threads", "fingerprint"),
+)
+ONNX_FRACTION = Series("detect_onnx_fraction", "gauge", "Configured share of requests assigned to ONNX.")
+POLICY_REJECTED = Series(
+    "detect_policy_rejected", "gauge", "1 while the latest policy was refused and the one before it is in force."
+)
+SHADOW = Series(
+    "detect_shadow_total", "counter", "Shadow comparisons by result: agree, disagree, failed or dropped.", ("result",)
+)
+SCORE_DEVIATION = Series(
+    "detect_shadow_score_deviation",
+    "histogram",
+    "Largest difference of scores between the two backends' detections of one image.",
+    (),
+    DEVIATION_BUCKETS,
+)
+BOX_DEVIATION = Series(
+    "detect_shadow_box_deviation",
+    "histogram",
+    "Largest shift of a box edge between the two backends' detections of one image, relative to its side.",
+    (),
+    DEVIATION_BUCKETS,
+)
+SERIES = (
+    REQUESTS,
+    OVERLOADED,
+    LATENCY,
+    STAGES,
+    INFLIGHT,
+    FALLBACKS,
+    BACKEND_UP,
+    BREAKER_OPEN,
+    BUILD_INFO,
+    ONNX_FRACTION,
+    POLICY_REJECTED,
+    SHADOW,
+    SCORE_DEVIATION,
+    BOX_DEVIATION,
+)
 
 
 class Factory(Protocol):
@@ -30,104 +122,106 @@ class Factory(Protocol):
     Histogram: Any
 
 
+def _create(series: Series, factory: Factory) -> Any:
+    match series.kind:
+        case "counter":
+            return factory.Counter(series.name, series.help, tag_keys=series.labels)
+        case "gauge":
+            return factory.Gauge(series.name, series.help, tag_keys=series.labels)
+        case "histogram":
+            return factory.Histogram(series.name, series.help, boundaries=[*series.buckets], tag_keys=series.labels)
+
+
 class RouterMetrics:
-    """The series of one router replica. Built inside the replica, so that Ray adds deployment and replica."""
+    """The series of one router replica. Built inside the replica, so that Ray adds deployment and replica.
+
+    Ray forgets a gauge that is not set again within two report intervals: whoever sets one does so all the time.
+    """
 
     def __init__(self, factory: Factory = ray_metrics) -> None:
-        buckets = latency_buckets()
-        self._requests = factory.Counter(
-            "detect_requests_total",
-            "Unforced requests by the arm that was drawn, the backend that answered and the outcome.",
-            tag_keys=("assigned", "backend", "outcome"),
-        )
-        self._latency = factory.Histogram(
-            "detect_latency_seconds",
-            "Seconds from arrival in the router to the answer, by the arm that was drawn; answered, unforced requests.",
-            boundaries=buckets,
-            tag_keys=("assigned",),
-        )
-        self._stages = factory.Histogram(
-            "detect_stage_seconds",
-            "Seconds in each stage of the backend that answered; unforced requests.",
-            boundaries=buckets,
-            tag_keys=("backend", "stage"),
-        )
-        self._inflight = factory.Gauge(
-            "detect_inflight", "Calls to a backend under way from this router.", tag_keys=("backend",)
-        )
-        self._fallbacks = factory.Counter(
-            "detect_fallbacks_total",
-            "Requests whose assigned arm failed and that were handed to the other one, by reason.",
-            tag_keys=("assigned", "reason"),
-        )
-        self._up = factory.Gauge(
-            "detect_backend_up", "1 if the backend last reported that it is ready.", tag_keys=("backend",)
-        )
-        self._breaker = factory.Gauge(
-            "detect_breaker_open", "1 while this router leaves the backend alone.", tag_keys=("backend",)
-        )
-        self._fraction = factory.Gauge("detect_onnx_fraction", "Configured share of requests assigned to ONNX.")
-        self._rejected_now = factory.Gauge(
-            "detect_policy_rejected", "1 while the latest policy was refused and the one before it is in force."
-        )
-        self._shadow = factory.Counter(
-            "detect_shadow_total",
-            "Shadow comparisons by result: agree, disagree, failed or dropped.",
-            tag_keys=("result",),
-        )
-        self._score_deviation = factory.Histogram(
-            "detect_shadow_score_deviation",
-            "Largest difference of scores between the two backends' detections of one image.",
-            boundaries=DEVIATION_BUCKETS,
-        )
-        self._box_deviation = factory.Histogram(
-            "detect_shadow_box_deviation",
-            "Largest shift of a box edge between the two backends' detections of one image, relative to its side.",
-            boundaries=DEVIATION_BUCKETS,
-        )
+        self._made = {series: _create(series, factory) for series in SERIES}
+        self._version = importlib.metadata.version("detect-ab")
+
+    def start_counters(self, outcomes: Iterable[str], reasons: Iterable[str]) -> None:
+        """Show every counter before its first event: `rate` does not see the event that brings a series to life."""
+        reasons = [*reasons]
+        self._add(OVERLOADED, amount=_NEXT_TO_NOTHING)
+        for result in _SHADOW_RESULTS:
+            self._add(SHADOW, amount=_NEXT_TO_NOTHING, result=result)
+        for assigned in BACKENDS:
+            for reason in reasons:
+                self._add(FALLBACKS, amount=_NEXT_TO_NOTHING, assigned=assigned, reason=reason)
+        for assigned in BACKENDS:
+            for outcome in outcomes:
+                backend = other(assigned) if outcome == "rescued" else assigned
+                self._add(REQUESTS, amount=_NEXT_TO_NOTHING, assigned=assigned, backend=backend, outcome=outcome)
+
+    def _add(self, series: Series, amount: float = 1, **labels: str) -> None:
+        self._made[series].inc(amount, labels)
+
+    def _set(self, series: Series, value: float, **labels: str) -> None:
+        self._made[series].set(value, labels)
+
+    def _observe(self, series: Series, value: float, **labels: str) -> None:
+        self._made[series].observe(value, labels)
 
     def request(self, assigned: str, backend: str, outcome: str) -> None:
         """Count one finished request."""
-        self._requests.inc(1, {"assigned": assigned, "backend": backend, "outcome": outcome})
+        self._add(REQUESTS, assigned=assigned, backend=backend, outcome=outcome)
+
+    def overloaded(self) -> None:
+        """Count one request that found no place in the router."""
+        self._add(OVERLOADED)
 
     def answered(self, assigned: str, seconds: float) -> None:
         """Observe the latency of one answered request."""
-        self._latency.observe(seconds, {"assigned": assigned})
+        self._observe(LATENCY, seconds, assigned=assigned)
 
     def stages(self, backend: str, seconds: Mapping[Stage, float]) -> None:
         """Observe where the time of one answer went."""
         for stage, value in seconds.items():
-            self._stages.observe(value, {"backend": backend, "stage": stage})
+            self._observe(STAGES, value, backend=backend, stage=stage)
 
     def inflight(self, backend: str, calls: int) -> None:
         """Set the number of calls under way."""
-        self._inflight.set(calls, {"backend": backend})
+        self._set(INFLIGHT, calls, backend=backend)
 
     def fallback(self, assigned: str, reason: str) -> None:
         """Count one request handed to the other arm."""
-        self._fallbacks.inc(1, {"assigned": assigned, "reason": reason})
+        self._add(FALLBACKS, assigned=assigned, reason=reason)
 
-    def backend_up(self, backend: str, up: bool) -> None:
+    def backend(self, backend: str, status: BackendStatus) -> None:
         """Set what the backend reported of itself."""
-        self._up.set(float(up), {"backend": backend})
+        ready = status.state == "ready"
+        self._set(BACKEND_UP, float(ready), backend=backend)
+        if ready:
+            self._set(BUILD_INFO, 1, backend=backend, service_version=self._version, **_build_labels(status))
 
     def breaker(self, backend: str, is_open: bool) -> None:
         """Set the state of the breaker."""
-        self._breaker.set(float(is_open), {"backend": backend})
+        self._set(BREAKER_OPEN, float(is_open), backend=backend)
 
-    def policy(self, onnx_fraction: float) -> None:
-        """Set the fraction in force."""
-        self._fraction.set(onnx_fraction)
-
-    def policy_rejected(self, rejected: bool) -> None:
-        """Set whether the latest policy was refused."""
-        self._rejected_now.set(float(rejected))
+    def policy(self, onnx_fraction: float, rejected: bool) -> None:
+        """Set the fraction in force, and whether the latest policy was refused."""
+        self._set(ONNX_FRACTION, onnx_fraction)
+        self._set(POLICY_REJECTED, float(rejected))
 
     def shadow(self, result: str) -> None:
         """Count one shadow comparison."""
-        self._shadow.inc(1, {"result": result})
+        self._add(SHADOW, result=result)
 
     def deviation(self, score: float, box: float) -> None:
         """Observe how far two backends' detections of one image are apart."""
-        self._score_deviation.observe(score)
-        self._box_deviation.observe(box)
+        self._observe(SCORE_DEVIATION, score)
+        self._observe(BOX_DEVIATION, box)
+
+
+def _build_labels(status: BackendStatus) -> dict[str, str]:
+    return {
+        "engine": status.engine or "",
+        "versions": ", ".join(f"{name} {version}" for name, version in (status.versions or {}).items()),
+        "device": status.device or "",
+        "precision": status.precision or "",
+        "threads": str(status.threads or ""),
+        "fingerprint": status.fingerprint or "",
+    }

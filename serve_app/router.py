@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, get_args
 
 import ray
 from ray import serve
@@ -12,9 +12,9 @@ from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from serve_app.api import Page, build_api
-from serve_app.backends import ServeBackend
+from serve_app.backends import Reason, ServeBackend
 from serve_app.calls import Answer, Call
-from serve_app.dispatch import Dispatcher
+from serve_app.dispatch import Dispatcher, Outcome
 from serve_app.errors import ConfigurationError
 from serve_app.metrics import RouterMetrics
 from serve_app.schemas import Backend
@@ -25,6 +25,7 @@ from serve_app.shadow import Shadow
 logger = logging.getLogger("ray.serve")
 
 _STATUS_PERIOD_S = 1.0
+_GAUGE_PERIOD_S = 0.5  # below the shortest report interval of Ray, which forgets a gauge that is not set again
 
 
 class Router:
@@ -33,6 +34,7 @@ class Router:
     def __init__(self, limits: LimitSettings, torch: DeploymentHandle[Any], onnx: DeploymentHandle[Any]) -> None:
         self._limits = limits
         self._metrics = RouterMetrics()
+        self._metrics.start_counters(get_args(Outcome), get_args(Reason))
         self._backends: dict[Backend, ServeBackend] = {
             "torch": ServeBackend("torch", torch),
             "onnx": ServeBackend("onnx", onnx),
@@ -41,8 +43,8 @@ class Router:
         self._shadow = Shadow(self._backends, self._metrics)
         self._policy_error: str | None = None
         self._application = serve.get_replica_context().app_name
-        self._watch = asyncio.get_running_loop().create_task(self._watch_backends())
-        self._show_policy()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._watch_backends()), loop.create_task(self._show_state())]
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Serve asks for the ASGI application once the router is built."""
@@ -56,12 +58,17 @@ class Router:
         except ConfigurationError as error:
             self._policy_error = error.detail
             logger.error("policy refused, the last one stays in force: %s", error.detail)
-        self._show_policy()
-
-    def _show_policy(self) -> None:
-        self._metrics.policy(self.policy.onnx_fraction)
-        self._metrics.policy_rejected(self._policy_error is not None)
         logger.info("policy in force: %s", self.policy.model_dump_json())
+
+    async def _show_state(self) -> None:
+        """Keep the gauges alive, also while a backend is slow to tell its status."""
+        while True:
+            self._metrics.policy(self.policy.onnx_fraction, rejected=self._policy_error is not None)
+            for name, backend in self._backends.items():
+                self._metrics.backend(name, backend.status)
+                self._metrics.inflight(name, backend.under_way)
+                self._metrics.breaker(name, self._dispatcher.breakers[name].is_open)
+            await asyncio.sleep(_GAUGE_PERIOD_S)
 
     async def _watch_backends(self) -> None:
         while True:
@@ -74,9 +81,6 @@ class Router:
             await backend.refresh_status()
         except Exception:  # a watch that dies would freeze `/readyz` for ever
             logger.exception("the status of %s cannot be read", name)
-        self._metrics.backend_up(name, backend.status.state == "ready")
-        self._metrics.inflight(name, backend.under_way)
-        self._metrics.breaker(name, self._dispatcher.breakers[name].is_open)
 
     @property
     def policy(self) -> TrafficPolicy:
