@@ -47,8 +47,12 @@ class Service(Protocol):
         """The policy in force."""
         ...
 
+    def receive(self) -> AbstractContextManager[None]:
+        """Hold a place for one body that is being received, or raise Overloaded."""
+        ...
+
     def admit(self) -> AbstractContextManager[None]:
-        """Hold a place for one request, or raise Overloaded."""
+        """Hold a place for one request that is being answered, or raise Overloaded."""
         ...
 
     async def detect(self, call: Call) -> Answer:
@@ -99,11 +103,14 @@ class _Api:
     async def detect(self, request: Request) -> Response:
         arrived = time.perf_counter()
         request_id = _request_id(request)
+        policy = self._service.policy
+        forced = _forced_backend(request, policy)
+        deadline = arrived + min(policy.deadline_s, _client_timeout(request) or policy.deadline_s)
+        with self._service.receive():
+            upload = await read_upload(request, self._limits, deadline)
+        key = request.headers.get(policy.sticky_header) or None
+        call = Call(request_id, upload.data, upload.options, arrived, deadline, key, forced)
         with self._service.admit():
-            forced, timeout_s = _forced_backend(request, self._service.policy), _client_timeout(request)
-            upload = await read_upload(request, self._limits)
-            key = request.headers.get(self._service.policy.sticky_header) or None
-            call = Call(request_id, upload.data, upload.options, arrived, key, forced, timeout_s)
             answer = await self._service.detect(call)
         return _answer(call, answer, BackgroundTask(self._answered, call, answer))
 

@@ -4,9 +4,12 @@ Called by the dispatcher and the shadow run. The only file that knows what a han
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 from typing import Any, Literal, NoReturn, Protocol
 
+import grpc
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -34,10 +37,12 @@ Reason = Literal[
     "engine",
     "bad_output",
     "timeout",
-    "transport",
+    "message_too_large",
     "internal",
 ]
 _STATUS_TIMEOUT_S = 2.0
+# Some time for a replica that is only busy; Serve itself needs three failed health checks to give one up.
+_SILENCE_S = 5.0
 
 
 class BackendFailure(Exception):
@@ -50,11 +55,18 @@ class BackendFailure(Exception):
 
 
 class BackendClient(Protocol):
-    """What the dispatcher needs of an arm."""
+    """What the dispatcher and the shadow run need of an arm."""
 
     name: Backend
 
-    async def detect(self, data: bytes, options: Options, timeout_s: float) -> DetectionResult:
+    @property
+    def is_ready(self) -> bool:
+        """Whether the arm last said that it can answer."""
+        ...
+
+    async def detect(
+        self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
+    ) -> DetectionResult:
         """Detect objects, or raise BackendFailure, or the client's own error."""
         ...
 
@@ -68,15 +80,25 @@ class ServeBackend:
         self.under_way = 0
         self._detect = handle.options(method_name="detect")
         self._status = handle.options(method_name="status")
+        self._heard = time.monotonic()
+        self._in_doubt = asyncio.Event()
 
-    async def detect(self, data: bytes, options: Options, timeout_s: float) -> DetectionResult:
+    @property
+    def is_ready(self) -> bool:
+        """Whether the arm last said that it can answer."""
+        return self.status.state == "ready"
+
+    async def detect(
+        self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
+    ) -> DetectionResult:
         """Run one detection on a replica; gives up, and cancels it, after `timeout_s` seconds.
 
         Raises InvalidImage or TooLarge as the backend found them, BackendFailure for everything else.
         """
         self.under_way += 1
         try:
-            result: DetectionResult = await _bounded(self._detect.remote(data, options, timeout_s), timeout_s)
+            call = self._detect.remote(data, options, timeout_s, only_if_idle)
+            result: DetectionResult = await _bounded(call, timeout_s)
             return result
         except TimeoutError:
             raise BackendFailure("timeout", DeadlineExceeded(f"{self.name} did not answer in time")) from None
@@ -86,17 +108,28 @@ class ServeBackend:
             self.under_way -= 1
 
     async def refresh_status(self) -> None:
-        """Ask a replica for its status. A busy arm keeps its last one: full queues are not an outage."""
+        """Ask a replica for its status. A slow answer is no outage, a silence of some seconds is."""
+        self._in_doubt.clear()
         try:
             self.status = await _bounded(self._status.remote(), _STATUS_TIMEOUT_S)
+            self._heard = time.monotonic()
         except BackPressureError:
-            return
+            self._heard = time.monotonic()  # full queues are no silence
         except TimeoutError:
-            # Before the first report there is nothing to lose; with calls under way the replica may just be busy.
-            if self.status.state == "ready" and self.under_way == 0:
-                self.status = BackendStatus(state="unavailable", reason=f"no replica of {self.name} answers")
+            if self.is_ready and time.monotonic() - self._heard > _SILENCE_S:
+                self._lost()
         except (RayActorError, DeploymentUnavailableError):
-            self.status = BackendStatus(state="unavailable", reason=f"no replica of {self.name} answers")
+            self._lost()
+
+    async def wait_for_doubt(self, timeout_s: float) -> None:
+        """Wait until a replica was seen to die, so that its successor's state is asked for at once, or `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._in_doubt.wait()
+
+    def _lost(self) -> None:
+        self.status = BackendStatus(state="unavailable", reason=f"no replica of {self.name} answers")
+        self._in_doubt.set()
 
     def _explain(self, error: Exception) -> NoReturn:
         # Ray raises a class that is both its own error and ours; only `cause` holds our attributes untouched.
@@ -104,11 +137,12 @@ class ServeBackend:
         match cause:
             case InvalidImage() | TooLarge():
                 raise cause from None
-            case BackPressureError():
+            case BackPressureError() | Overloaded():
                 raise BackendFailure("queue_full", Overloaded(f"the queue of {self.name} is full")) from None
             case DeploymentUnavailableError():
                 raise BackendFailure("unavailable", BackendUnavailable(f"{self.name} has no replica")) from None
             case RayActorError():
+                self._lost()
                 raise BackendFailure("replica_died", BackendUnavailable(f"a replica of {self.name} died")) from None
             case BackendUnavailable():
                 # The reason names paths and commands of this machine: for `/readyz`, not for every client.
@@ -119,9 +153,15 @@ class ServeBackend:
                 raise BackendFailure("bad_output", cause) from None
             case EngineFailed():
                 raise BackendFailure("engine", cause) from None
-        reason: Reason = "transport" if type(error).__module__.startswith("grpc") else "internal"
+            case grpc.RpcError() if _is_too_large(cause):
+                error = EngineFailed(f"the transport to {self.name} takes no message of this size")
+                raise BackendFailure("message_too_large", error) from None
         logger.error("%s failed unexpectedly", self.name, exc_info=error)
-        raise BackendFailure(reason, EngineFailed(f"{self.name} failed")) from error
+        raise BackendFailure("internal", EngineFailed(f"{self.name} failed")) from error
+
+
+def _is_too_large(error: grpc.RpcError) -> bool:
+    return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def _bounded(response: Any, timeout_s: float) -> Any:

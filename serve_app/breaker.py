@@ -11,13 +11,18 @@ from serve_app.settings import BreakerSettings
 
 
 class Breaker:
-    """Closed while the arm works; open after a run of failures, or when too many of the latest calls failed."""
+    """Closed while the arm works; open after a run of failures, or when too many of the latest calls failed.
+
+    Whoever asks the arm notes `era` before and hands it in with the result: what began before the breaker opened
+    says nothing about the arm since.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._latest: deque[bool] = deque()
         self._run = 0
         self._next_probe = 0.0
+        self.era = 0
         self.is_open = False
 
     def allows(self, settings: BreakerSettings) -> bool:
@@ -29,23 +34,31 @@ class Breaker:
         self._next_probe = self._clock() + settings.probe_interval_s
         return True
 
-    def succeeded(self, settings: BreakerSettings) -> None:
+    def succeeded(self, era: int, settings: BreakerSettings) -> None:
         """Record a call that was answered; an open breaker closes with a clean record."""
+        if era != self.era:
+            return
         if self.is_open:
             self.is_open = False
             self._latest.clear()
         self._run = 0
         self._remember(True, settings)
 
-    def failed(self, settings: BreakerSettings) -> None:
+    def failed(self, era: int, settings: BreakerSettings) -> None:
         """Record a call that failed through the arm's fault."""
+        if era != self.era or self.is_open:
+            return
         self._run += 1
         self._remember(False, settings)
         full = len(self._latest) == settings.window
         too_many = full and self._latest.count(False) > settings.failure_share * settings.window
-        if not self.is_open and (self._run >= settings.consecutive_failures or too_many):
-            self.is_open = True
-            self._next_probe = self._clock() + settings.probe_interval_s
+        if self._run >= settings.consecutive_failures or too_many:
+            self._open(settings)
+
+    def _open(self, settings: BreakerSettings) -> None:
+        self.is_open = True
+        self.era += 1
+        self._next_probe = self._clock() + settings.probe_interval_s
 
     def _remember(self, ok: bool, settings: BreakerSettings) -> None:
         self._latest.append(ok)

@@ -14,18 +14,18 @@ class Options(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One request: `key` is its sticky key, `forced` the backend it insists on, `timeout_s` its own limit.
+    """One request: `key` is its sticky key, `forced` the backend it insists on.
 
-    `arrived` is a reading of `time.perf_counter`.
+    `arrived` and `deadline` are readings of `time.perf_counter`.
     """
 
     request_id: str
     data: bytes
     options: Options
     arrived: float
+    deadline: float
     key: str | None = None
     forced: Backend | None = None
-    timeout_s: float | None = None
 
 
 class Answer(NamedTuple):

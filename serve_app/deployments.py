@@ -4,31 +4,41 @@ A deployment never fails to start: what keeps its engine from loading becomes it
 other arm answers meanwhile. A change of its `user_config` loads again, with nothing else restarted.
 """
 
+import asyncio
 import logging
 import os
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serve_app.calls import Options
 from serve_app.detection import artifact, checkpoint
 from serve_app.detection.pipeline import Pipeline
-from serve_app.errors import BackendUnavailable, ConfigurationError
+from serve_app.errors import BackendUnavailable, ConfigurationError, Overloaded
 from serve_app.schemas import BackendStatus, DetectionResult
 from serve_app.settings import LimitSettings, OnnxSettings, TorchSettings, parse
 
 logger = logging.getLogger("ray.serve")
+
+# One image in the engine, one being prepared for it, one being finished. Each may hold `max_pixels` decoded.
+_WORKERS = 3
 
 
 class Arm(ABC):
     """What both deployments do; a subclass only knows how to build its pipeline."""
 
     name: str
+    library: str
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
         self._pipeline: Pipeline | None = None
         self._status = BackendStatus(state="unavailable", reason=f"{self.name}: no user_config yet")
+        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix=self.name)
+        self._under_way = 0
 
     @abstractmethod
     def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
@@ -41,7 +51,7 @@ class Arm(ABC):
             pipeline.warm_up()
         except Exception as error:
             self._pipeline = None
-            self._status = BackendStatus(state="unavailable", reason=_reason(error), pid=os.getpid())
+            self._status = BackendStatus(state="unavailable", reason=self._reason(error), pid=os.getpid())
             logger.error("%s unavailable: %s", self.name, self._status.reason, exc_info=not _is_expected(error))
             return
         info = pipeline.detector.info
@@ -49,30 +59,59 @@ class Arm(ABC):
         self._pipeline = pipeline
         logger.info("%s ready: %s", self.name, self._status.model_dump_json(exclude={"state", "reason"}))
 
-    def detect(self, data: bytes, options: Options, timeout_s: float) -> DetectionResult:
-        """Detect objects in one encoded image. Runs in Serve's thread pool, off the event loop."""
+    def _reason(self, error: Exception) -> str:
+        reason = str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
+        if "run: " in reason:
+            return reason
+        again = f"then change {type(self).__name__}.user_config.reload"
+        if isinstance(error, ImportError):
+            return f"{reason}; run: pip install --force-reinstall -c constraints.txt {self.library}, {again}"
+        return f"{reason}; put it right, {again}"
+
+    async def detect(
+        self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
+    ) -> DetectionResult:
+        """Detect objects in one encoded image, in a thread. Cancelling drops the work if it has not begun.
+
+        Raises what Pipeline.detect does, BackendUnavailable without an engine, Overloaded if only wanted when idle.
+        """
         pipeline = self._pipeline
         if pipeline is None:
             raise BackendUnavailable(self._status.reason or f"{self.name} is not loaded")
-        return pipeline.detect(data, options, timeout_s)
+        if only_if_idle and self._under_way:
+            raise Overloaded(f"{self.name} is busy")
+        given_up = threading.Event()
+        job = (pipeline, data, options, timeout_s, time.perf_counter(), given_up)
+        self._under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, _run, *job)
+        finally:
+            self._under_way -= 1
+            given_up.set()
 
     async def status(self) -> BackendStatus:
         """What `/readyz` shows of this arm."""
         return self._status
 
 
+def _run(
+    pipeline: Pipeline, data: bytes, options: Options, timeout_s: float, asked: float, given_up: threading.Event
+) -> DetectionResult:
+    waited = time.perf_counter() - asked
+    result = pipeline.detect(data, options, timeout_s - waited, given_up)
+    result.stages["queue"] += waited
+    return result
+
+
 def _is_expected(error: Exception) -> bool:
     return isinstance(error, ConfigurationError | BackendUnavailable)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
 
 
 class TorchDeployment(Arm):
     """The incumbent."""
 
     name = "Torch"
+    library = "torch transformers"
 
     def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
         settings = parse(TorchSettings, user_config, "TorchDeployment.user_config")
@@ -88,6 +127,7 @@ class OnnxDeployment(Arm):
     """The candidate."""
 
     name = "ONNX"
+    library = "onnxruntime"
 
     def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
         settings = parse(OnnxSettings, user_config, "OnnxDeployment.user_config")

@@ -96,7 +96,7 @@ class Dispatcher:
             raise BackendFailure("unavailable", BackendUnavailable(f"{name} is not available"))
 
     async def _ask(self, name: Backend, call: Call, policy: TrafficPolicy, timeout_s: float) -> DetectionResult:
-        breaker = self.breakers[name]
+        breaker, asked = self.breakers[name], time.perf_counter()
         era = breaker.era
         try:
             result = await self._backends[name].detect(call.data, call.options, timeout_s)
@@ -104,10 +104,10 @@ class Dispatcher:
             if _is_the_arms_fault(failure, timeout_s, policy):
                 breaker.failed(era, policy.breaker)
             raise
-        except ServingError:
-            breaker.succeeded(era, policy.breaker)  # to refuse an image, the arm has to be at work
-            raise
         breaker.succeeded(era, policy.breaker)
+        working = sum(seconds for stage, seconds in result.stages.items() if stage != "queue")
+        # All waiting on the way: for the transport and a replica too, which the replica itself cannot see.
+        result.stages["queue"] = time.perf_counter() - asked - working
         return result
 
     def _account(self, call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None) -> None:

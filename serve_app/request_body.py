@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import math
+import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from serve_app.calls import Options
-from serve_app.errors import BodyTimeout, MalformedRequest, TooLarge, UnsupportedMediaType
+from serve_app.errors import BodyTimeout, DeadlineExceeded, MalformedRequest, TooLarge, UnsupportedMediaType
 from serve_app.settings import DEFAULT_THRESHOLD, LimitSettings
 
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
@@ -32,10 +33,10 @@ class Upload(NamedTuple):
     options: Options
 
 
-async def read_upload(request: Request, limits: LimitSettings) -> Upload:
-    """Read the body of `POST /detect`, never more than the limit.
+async def read_upload(request: Request, limits: LimitSettings, deadline: float) -> Upload:
+    """Read the body of `POST /detect`, never more than the limit nor beyond `deadline` (of `time.perf_counter`).
 
-    Raises UnsupportedMediaType, TooLarge, BodyTimeout or MalformedRequest.
+    Raises UnsupportedMediaType, TooLarge, BodyTimeout, DeadlineExceeded or MalformedRequest.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (*RAW_TYPES, FORM_TYPE, JSON_TYPE):
@@ -43,7 +44,7 @@ async def read_upload(request: Request, limits: LimitSettings) -> Upload:
             f"content type {media_type[:80] or '(none)'!r}: send {', '.join((*RAW_TYPES, FORM_TYPE, JSON_TYPE))}"
         )
     options = _single_values(request.query_params.multi_items(), _OPTIONS, "query parameter")
-    body = await _read_body(request, limits)
+    body = await _read_body(request, limits, deadline)
     if media_type == FORM_TYPE:
         data, in_body = await _parse_form(request, body)
     elif media_type == JSON_TYPE:
@@ -58,19 +59,22 @@ async def read_upload(request: Request, limits: LimitSettings) -> Upload:
     return Upload(data, parse_options(options | in_body))
 
 
-async def _read_body(request: Request, limits: LimitSettings) -> bytes:
+async def _read_body(request: Request, limits: LimitSettings, deadline: float) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > limits.max_body_bytes:
         raise TooLarge(f"the body is {declared[:20]} bytes, the limit is {limits.max_body_bytes}")
     chunks, size = [], 0
+    time_left = deadline - time.perf_counter()
     try:
-        async with asyncio.timeout(limits.body_timeout_s):
+        async with asyncio.timeout(min(limits.body_timeout_s, time_left)):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limits.max_body_bytes:
                     raise TooLarge(f"the body is over the limit of {limits.max_body_bytes} bytes")
                 chunks.append(chunk)
     except TimeoutError:
+        if time_left < limits.body_timeout_s:
+            raise DeadlineExceeded("the deadline passed while the body was arriving") from None
         raise BodyTimeout(f"the body did not arrive within {limits.body_timeout_s:g} s") from None
     except ClientDisconnect:
         raise MalformedRequest("the client went away before its body was complete") from None

@@ -11,6 +11,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from serve_app.admission import Admission
 from serve_app.api import Page, build_api
 from serve_app.backends import Reason, ServeBackend
 from serve_app.calls import Answer, Call
@@ -39,12 +40,14 @@ class Router:
             "torch": ServeBackend("torch", torch),
             "onnx": ServeBackend("onnx", onnx),
         }
+        self._admission = Admission(self._metrics.overloaded)
         self._dispatcher = Dispatcher(self._backends, self._metrics)
         self._shadow = Shadow(self._backends, self._metrics)
         self._policy_error: str | None = None
         self._application = serve.get_replica_context().app_name
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._watch_backends()), loop.create_task(self._show_state())]
+        self._tasks = [loop.create_task(self._watch_backend(name)) for name in self._backends]
+        self._tasks.append(loop.create_task(self._show_state()))
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Serve asks for the ASGI application once the router is built."""
@@ -70,26 +73,27 @@ class Router:
                 self._metrics.breaker(name, self._dispatcher.breakers[name].is_open)
             await asyncio.sleep(_GAUGE_PERIOD_S)
 
-    async def _watch_backends(self) -> None:
-        while True:
-            await asyncio.gather(*(self._watch_backend(name) for name in self._backends))
-            await asyncio.sleep(_STATUS_PERIOD_S)
-
     async def _watch_backend(self, name: Backend) -> None:
         backend = self._backends[name]
-        try:
-            await backend.refresh_status()
-        except Exception:  # a watch that dies would freeze `/readyz` for ever
-            logger.exception("the status of %s cannot be read", name)
+        while True:
+            try:
+                await backend.refresh_status()
+            except Exception:  # a watch that dies would freeze `/readyz` for ever
+                logger.exception("the status of %s cannot be read", name)
+            await backend.wait_for_doubt(_STATUS_PERIOD_S)
 
     @property
     def policy(self) -> TrafficPolicy:
         """The policy in force."""
         return self._dispatcher.policy
 
+    def receive(self) -> AbstractContextManager[None]:
+        """Hold a place for one body that is being received, or raise Overloaded."""
+        return self._admission.receive(self.policy)
+
     def admit(self) -> AbstractContextManager[None]:
-        """Hold a place for one request, or raise Overloaded."""
-        return self._dispatcher.admit()
+        """Hold a place for one request that is being answered, or raise Overloaded."""
+        return self._admission.admit(self.policy)
 
     async def detect(self, call: Call) -> Answer:
         """Answer one request."""

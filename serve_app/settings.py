@@ -40,7 +40,8 @@ class TrafficPolicy(_Settings):
     allow_override: bool = Field(False, description="Honour the X-Backend request header.")
     deadline_s: Seconds = Field(30.0, description="Longest time a request may take.")
     arm_timeout_s: Seconds = Field(10.0, description="Longest time the assigned arm has before the other is asked.")
-    max_inflight: int = Field(32, ge=1, le=10_000, description="Requests in a router at once; more get 503 at once.")
+    max_inflight: int = Field(12, ge=1, le=10_000, description="Requests being answered at once; more get 503.")
+    max_uploads: int = Field(64, ge=1, le=10_000, description="Bodies being received at once; more get 503.")
     log_requests: bool = Field(False, description="Write one log line per request.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
 

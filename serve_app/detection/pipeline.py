@@ -33,15 +33,18 @@ class Pipeline:
         for _ in range(rounds):
             for size in ((640, 480), (480, 640)):
                 pixels = processing.prepare(Image.new("RGB", size), self.spec)
-                self._infer(pixels, deadline=float("inf"))
+                self._infer(pixels)
 
-    def detect(self, data: bytes, options: Options, timeout_s: float) -> DetectionResult:
-        """Detect objects in one encoded image within `timeout_s` seconds.
+    def detect(
+        self, data: bytes, options: Options, timeout_s: float, given_up: threading.Event | None = None
+    ) -> DetectionResult:
+        """Detect objects in one encoded image within `timeout_s` seconds, as long as nobody sets `given_up`.
 
         Raises InvalidImage or TooLarge for the image, DeadlineExceeded before starting work that is already too
-        late, EngineFailed when the engine raises or its output cannot be right.
+        late or given up, EngineFailed when the engine raises or its output cannot be right.
         """
-        deadline = time.monotonic() + timeout_s
+        demand = _Demand(timeout_s, given_up)
+        demand.check("decoding")
         stages: dict[Stage, float] = {}
         with _timed(stages, "decode"):
             image = imaging.decode(data, self._limits)
@@ -52,14 +55,13 @@ class Pipeline:
         with self._engine_free:
             stages["queue"] = time.perf_counter() - asked
             with _timed(stages, "inference"):
-                raw = self._infer(pixels, deadline)
+                demand.check("inference")
+                raw = self._infer(pixels)
         with _timed(stages, "postprocess"):
             detections = processing.finish(raw, self.spec, size, options.threshold, options.max_detections)
         return DetectionResult(image=size, detections=detections, stages=stages)
 
-    def _infer(self, pixels: Pixels, deadline: float) -> RawOutputs:
-        if time.monotonic() >= deadline:
-            raise DeadlineExceeded("the deadline passed before inference could start")
+    def _infer(self, pixels: Pixels) -> RawOutputs:
         try:
             raw = self.detector.infer(pixels)
         except Exception as error:  # whatever an engine raises is the engine's failure, never the client's
@@ -76,6 +78,20 @@ class Pipeline:
             )
         if not (np.isfinite(raw.logits).all() and np.isfinite(raw.boxes).all()):
             raise BadOutput(f"{self.detector.info.engine} returned values that are not finite")
+
+
+class _Demand:
+    """Whether anybody still waits for a piece of work that has not begun."""
+
+    def __init__(self, timeout_s: float, given_up: threading.Event | None) -> None:
+        self._deadline = time.monotonic() + timeout_s
+        self._given_up = given_up
+
+    def check(self, step: str) -> None:
+        if self._given_up is not None and self._given_up.is_set():
+            raise DeadlineExceeded(f"the request was given up before its {step} began")
+        if time.monotonic() >= self._deadline:
+            raise DeadlineExceeded(f"the deadline passed before the {step} could begin")
 
 
 @contextmanager
