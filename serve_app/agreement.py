@@ -39,8 +39,8 @@ def compare(
 ) -> Agreement:
     """Match detections within each label by IoU (Hungarian method) and measure how far the pairs are apart.
 
-    They agree if no pair is further apart than `tolerance` and nothing is unmatched, except a detection whose score
-    lies within `tolerance` of `threshold`: the other side may have dropped it for a rounding.
+    They agree if every measure is within `tolerance` and nothing is unmatched, except a detection whose score lies
+    within `tolerance` of `threshold`: the other side may have dropped it for a rounding.
     """
     pairs = _match(reference, candidate)
     ious = [iou for _, _, iou in pairs]
@@ -49,12 +49,13 @@ def compare(
     alone = _unmatched(reference, {i for i, _, _ in pairs}) + _unmatched(candidate, {j for _, j, _ in pairs})
     held_against = [detection for detection in alone if detection.score > threshold + tolerance]
     matched, unmatched = len(pairs), len(held_against)
+    mean_iou = float(np.mean(ious)) if ious else 1.0
     return Agreement(
-        agrees=not held_against and score <= tolerance and box <= tolerance,
+        agrees=not held_against and max(score, box, 1 - mean_iou) <= tolerance,
         matched=matched,
         unmatched=unmatched,
         matched_share=2 * matched / (2 * matched + unmatched) if matched or unmatched else 1.0,
-        iou=float(np.mean(ious)) if ious else 1.0,
+        iou=mean_iou,
         score_deviation=score,
         box_deviation=box,
     )
@@ -65,13 +66,10 @@ def _match(reference: Sequence[Detection], candidate: Sequence[Detection]) -> li
         return []
     overlap = iou_matrix(corners(reference), corners(candidate))
     same_label = np.array([[r.label == c.label for c in candidate] for r in reference])
-    overlap = np.where(same_label, overlap, 0.0)
+    # Below the bar an overlap is worth nothing, or it could outbid a true pair.
+    overlap = np.where(same_label & (overlap >= _SAME_OBJECT_IOU), overlap, 0.0)
     rows, columns = linear_sum_assignment(overlap, maximize=True)
-    return [
-        (int(i), int(j), float(overlap[i, j]))
-        for i, j in zip(rows, columns, strict=True)
-        if overlap[i, j] >= _SAME_OBJECT_IOU
-    ]
+    return [(int(i), int(j), float(overlap[i, j])) for i, j in zip(rows, columns, strict=True) if overlap[i, j] > 0]
 
 
 def corners(detections: Sequence[Detection]) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ DEVIATION_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.
 # Ray refuses to add 0 to a counter. This shows a counter as good as zero and is lost in the first real addition.
 _NEXT_TO_NOTHING = 1e-300
 _SHADOW_RESULTS = ("agree", "disagree", "failed", "dropped")
+# The same of Torch compared with itself: what the comparison finds where there is nothing to find
+_NOISE_RESULTS = tuple(f"noise_{result}" for result in _SHADOW_RESULTS)
 
 
 def latency_buckets() -> tuple[float, ...]:
@@ -80,7 +82,10 @@ POLICY_REJECTED = Series(
     "detect_policy_rejected", "gauge", "1 while the latest policy was refused and the one before it is in force."
 )
 SHADOW = Series(
-    "detect_shadow_total", "counter", "Shadow comparisons by result: agree, disagree, failed or dropped.", ("result",)
+    "detect_shadow_total",
+    "counter",
+    "Shadow comparisons by result: agree, disagree, failed or dropped; noise_… where Torch was compared with itself.",
+    ("result",),
 )
 SCORE_DEVIATION = Series(
     "detect_shadow_score_deviation",
@@ -146,7 +151,7 @@ class RouterMetrics:
         """Show every counter before its first event: `rate` does not see the event that brings a series to life."""
         reasons = [*reasons]
         self._add(OVERLOADED, amount=_NEXT_TO_NOTHING)
-        for result in _SHADOW_RESULTS:
+        for result in (*_SHADOW_RESULTS, *_NOISE_RESULTS):
             self._add(SHADOW, amount=_NEXT_TO_NOTHING, result=result)
         for assigned in BACKENDS:
             for reason in reasons:

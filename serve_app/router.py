@@ -117,8 +117,8 @@ class Router:
         }
 
     def disagreements(self) -> dict[str, Any]:
-        """The newest shadow disagreements of this replica, newest first."""
-        return {"disagreements": list(self._shadow.disagreements)}
+        """What the shadow run of this replica found, newest disagreements first."""
+        return self._shadow.report()
 
     async def metrics_page(self, accept: str) -> Page:
         """The series of the whole application."""

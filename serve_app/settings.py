@@ -36,6 +36,7 @@ class TrafficPolicy(_Settings):
     sticky_header: str = Field("x-client-id", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Header with a client key.")
     fallback: bool = Field(True, description="Let the other arm answer when the assigned one fails.")
     shadow_fraction: Fraction = Field(0.0, description="Share of requests compared on the other arm afterwards.")
+    shadow_noise_share: Fraction = Field(0.1, description="Share of those sent back to Torch: the noise floor.")
     shadow_concurrency: int = Field(1, ge=1, le=64, description="Shadow calls under way at once; more are dropped.")
     allow_override: bool = Field(False, description="Honour the X-Backend request header.")
     deadline_s: Seconds = Field(30.0, description="Longest time a request may take.")
