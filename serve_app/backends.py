@@ -96,10 +96,11 @@ class ServeBackend:
         Raises InvalidImage or TooLarge as the backend found them, BackendFailure for everything else.
         """
         self.under_way += 1
+        asked = time.perf_counter()
         try:
             call = self._detect.remote(data, options, timeout_s, only_if_idle)
             result: DetectionResult = await _bounded(call, timeout_s)
-            return result
+            return _with_all_waiting(result, time.perf_counter() - asked)
         except TimeoutError:
             raise BackendFailure("timeout", DeadlineExceeded(f"{self.name} did not answer in time")) from None
         except Exception as error:
@@ -162,6 +163,12 @@ class ServeBackend:
 
 def _is_too_large(error: grpc.RpcError) -> bool:
     return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def _with_all_waiting(result: DetectionResult, seconds: float) -> DetectionResult:
+    """Count as queue all of the call that was no work: Serve's queues, the way there and back, the engine's lock."""
+    work = sum(value for stage, value in result.stages.items() if stage != "queue")
+    return result.model_copy(update={"stages": {**result.stages, "queue": max(seconds - work, 0.0)}})
 
 
 async def _bounded(response: Any, timeout_s: float) -> Any:
