@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from serve_app.api import Page
 from serve_app.errors import BackendUnavailable
 
-_PREFIX = "ray_detect_"
 _AGENT_TIMEOUT_S = 2.0
+_PREFIX = "ray_detect_"
 
 
 async def gather_page(agents: Sequence[str], application: str, accept: str) -> Page:
@@ -25,10 +26,11 @@ async def gather_page(agents: Sequence[str], application: str, accept: str) -> P
     An agent that does not answer is left out; raises BackendUnavailable when none does.
     """
     async with httpx.AsyncClient(timeout=_AGENT_TIMEOUT_S, trust_env=False) as client:
-        pages = await asyncio.gather(*(_fetch(client, agent) for agent in agents))
+        pages = await asyncio.gather(*(_fetch(client, agent) for agent in set(agents)))
     answered = [page for page in pages if page is not None]
     if not answered:
         raise BackendUnavailable("no metrics agent of Ray answers")
+    # In a thread: thousands of lines are parsed here, and the router's loop has requests to answer.
     return await asyncio.to_thread(_render, answered, application, accept)
 
 
@@ -48,16 +50,28 @@ def _render(pages: Iterable[str], application: str, accept: str) -> Page:
 
 
 def merge_families(pages: Iterable[str], application: str) -> list[Metric]:
-    """The families of one application, each once, with the samples of all pages."""
+    """The declared families of one application, each once, with the samples of all pages."""
     families: dict[str, Metric] = {}
     for page in pages:
-        for family in text_string_to_metric_families(page):
+        for family in text_string_to_metric_families(_ours(page)):
             samples = [sample for sample in family.samples if sample.labels.get("application") == application]
-            if not family.name.startswith(_PREFIX) or not samples:
-                continue
-            merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-            merged.samples.extend(samples)
+            if samples:
+                merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                merged.samples.extend(map(_with_few_labels, samples))
     return list(families.values())
+
+
+def _ours(page: str) -> str:
+    """The lines of our families: Ray's own are the bulk of a page and would cost the most."""
+    lines = page.splitlines(keepends=True)
+    return "".join(line for line in lines if line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(_PREFIX))
+
+
+def _with_few_labels(sample: Sample) -> Sample:
+    # Serve's `replica` tells the series apart; Ray's own labels say the same again, in camel case, and OpenTelemetry's
+    # say nothing.
+    kept = {name: value for name, value in sample.labels.items() if name.islower() and not name.startswith("otel_")}
+    return sample._replace(labels=kept)
 
 
 class _Families:
