@@ -51,4 +51,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow clips 16-bit grey to white; keeping the high byte keeps the picture.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours; the direct way only adds a warning
     return image.convert("RGB")

@@ -1,0 +1,123 @@
+"""The pipeline around an engine: stages are timed, bad output and late work are refused."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serve_app.calls import Options
+from serve_app.detection.contract import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
+from serve_app.detection.pipeline import Pipeline
+from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed, InvalidImage
+from serve_app.schemas import STAGES
+from serve_app.settings import LimitSettings
+
+SPEC = ModelSpec(
+    labels=["hat", "shoe"], resize=ResizeRule(shortest_edge=64, longest_edge=96), mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5), patch_size=16, position_grid=(4, 6), detection_tokens=3,
+)  # fmt: skip
+
+
+class Engine:
+    """An engine that returns what it is given, or raises it."""
+
+    info = EngineInfo("test-engine", "cpu", "fp32", 1, {})
+
+    def __init__(self, answer: RawOutputs | Exception) -> None:
+        self.answer = answer
+        self.shapes: list[tuple[int, ...]] = []
+        self.at_once = 0
+        self._inside = threading.Semaphore(1)
+
+    def infer(self, pixels: Pixels) -> RawOutputs:
+        free = self._inside.acquire(blocking=False)
+        self.at_once = max(self.at_once, 1 if free else 2)
+        self.shapes.append(pixels.shape)
+        try:
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+        finally:
+            if free:
+                self._inside.release()
+
+
+def outputs(queries: int = 3, columns: int = 3, fill: float = 0.0) -> RawOutputs:
+    return RawOutputs(np.full((1, queries, columns), fill, np.float32), np.full((1, queries, 4), 0.5, np.float32))
+
+
+@pytest.fixture
+def image() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (120, 80), "teal").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pipeline(answer: RawOutputs | Exception) -> tuple[Pipeline, Engine]:
+    engine = Engine(answer)
+    return Pipeline(engine, SPEC, LimitSettings()), engine
+
+
+def test_one_image_goes_all_the_way(image: bytes) -> None:
+    line, engine = pipeline(outputs())
+    result = line.detect(image, Options(threshold=0.3), timeout_s=10)
+    assert engine.shapes == [(1, 3, 64, 96)]
+    assert (result.image.width, result.image.height) == (120, 80)
+    assert [d.box.model_dump() for d in result.detections] == [{"xmin": 30, "ymin": 20, "xmax": 90, "ymax": 60}] * 3
+    assert set(result.stages) == set(STAGES)
+    assert all(seconds >= 0 for seconds in result.stages.values())
+
+
+def test_warm_up_runs_upright_and_across() -> None:
+    line, engine = pipeline(outputs())
+    line.warm_up(rounds=1)
+    assert {shape[2:] for shape in engine.shapes} == {(64, 80), (80, 64)}
+
+
+def test_a_warm_up_that_fails_is_not_passed_over() -> None:
+    with pytest.raises(EngineFailed):
+        pipeline(RuntimeError("no kernel"))[0].warm_up()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [outputs(queries=2), outputs(columns=4), outputs(fill=np.nan), outputs(fill=np.inf),
+     RawOutputs(outputs().logits, np.full((1, 3, 4), np.nan, np.float32)),
+     RawOutputs(outputs().logits, np.zeros((1, 3, 5), np.float32))],
+)  # fmt: skip
+def test_an_output_that_cannot_be_right_is_refused(answer: RawOutputs, image: bytes) -> None:
+    with pytest.raises(BadOutput, match="test-engine returned"):
+        pipeline(answer)[0].detect(image, Options(), timeout_s=10)
+
+
+def test_an_engine_that_raises_keeps_its_secrets(image: bytes) -> None:
+    with pytest.raises(EngineFailed, match="test-engine failed: RuntimeError") as caught:
+        pipeline(RuntimeError("/secret/path"))[0].detect(image, Options(), timeout_s=10)
+    assert "/secret" not in caught.value.detail
+
+
+def test_work_that_is_too_late_is_not_started(image: bytes) -> None:
+    line, engine = pipeline(outputs())
+    with pytest.raises(DeadlineExceeded):
+        line.detect(image, Options(), timeout_s=0)
+    assert engine.shapes == []
+
+
+def test_a_bad_image_never_reaches_the_engine() -> None:
+    line, engine = pipeline(outputs())
+    with pytest.raises(InvalidImage):
+        line.detect(b"nonsense", Options(), timeout_s=10)
+    assert engine.shapes == []
+
+
+def test_inferences_run_one_at_a_time(image: bytes) -> None:
+    line, engine = pipeline(outputs())
+    threads = [threading.Thread(target=line.detect, args=(image, Options(), 30)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(engine.shapes) == 8
+    assert engine.at_once == 1
