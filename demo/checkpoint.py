@@ -15,6 +15,7 @@ SHORT_SIDE, LONG_SIDE = 224, 384
 PATCH = 16
 # Positions are learnt on this grid and interpolated to the picture's own, at the first layer and between the layers.
 GRID = (12, 16)
+ANCHORS = (5, 4)
 
 
 def new_config() -> YolosConfig:
@@ -26,7 +27,7 @@ def new_config() -> YolosConfig:
         intermediate_size=768,
         image_size=[GRID[0] * PATCH, GRID[1] * PATCH],
         patch_size=PATCH,
-        num_detection_tokens=20,
+        num_detection_tokens=ANCHORS[0] * ANCHORS[1],
         use_mid_position_embeddings=True,
         qkv_bias=True,
         hidden_dropout_prob=0.0,
@@ -37,12 +38,23 @@ def new_config() -> YolosConfig:
 
 
 def new_model(config: YolosConfig) -> YolosForObjectDetection:
-    """A model to train from scratch. Detection tokens start apart; patch positions start as waves."""
+    """A model to train from scratch.
+
+    Patch positions start as waves, and each detection token starts with the position of one of twenty places spread
+    over the picture: it then shares with the patches there, from the first step, how a place becomes a box.
+    """
     model = YolosForObjectDetection(config)
     embeddings = model.vit.embeddings
+    rows, columns = (torch.arange(sides, dtype=torch.float32) for sides in GRID)
+    places = (
+        (torch.arange(ANCHORS[0]) + 0.5) * GRID[0] / ANCHORS[0],
+        (torch.arange(ANCHORS[1]) + 0.5) * GRID[1] / ANCHORS[1],
+    )
     with torch.no_grad():
-        torch.nn.init.normal_(embeddings.detection_tokens, std=0.3)
-        embeddings.position_embeddings[0, 1 : 1 + GRID[0] * GRID[1]] = _waves(GRID, config.hidden_size)
+        torch.nn.init.normal_(embeddings.detection_tokens, std=0.05)
+        patches = GRID[0] * GRID[1]
+        embeddings.position_embeddings[0, 1 : 1 + patches] = _waves(rows, columns, config.hidden_size)
+        embeddings.position_embeddings[0, 1 + patches :] = _waves(*places, config.hidden_size)
     return model
 
 
@@ -72,12 +84,11 @@ def load_checkpoint(folder: Path) -> tuple[YolosForObjectDetection, YolosImagePr
         raise BadInputError(f"{folder} cannot be loaded ({reason}): train anew with python -m demo.train") from error
 
 
-def _waves(grid: tuple[int, int], width: int) -> torch.Tensor:
+def _waves(rows: torch.Tensor, columns: torch.Tensor, width: int) -> torch.Tensor:
     """Sines and cosines of row and column at falling frequencies, as in the first transformers."""
     quarter = width // 4
     frequencies = torch.exp(-math.log(100.0) * torch.arange(quarter) / quarter)
-    rows = torch.arange(grid[0])[:, None] * frequencies
-    columns = torch.arange(grid[1])[:, None] * frequencies
-    down = torch.cat([rows.sin(), rows.cos()], dim=1)[:, None].expand(-1, grid[1], -1)
-    across = torch.cat([columns.sin(), columns.cos()], dim=1)[None].expand(grid[0], -1, -1)
-    return 0.2 * torch.cat([down, across], dim=2).reshape(grid[0] * grid[1], width)
+    y, x = rows[:, None] * frequencies, columns[:, None] * frequencies
+    down = torch.cat([y.sin(), y.cos()], dim=1)[:, None].expand(-1, len(x), -1)
+    across = torch.cat([x.sin(), x.cos()], dim=1)[None].expand(len(y), -1, -1)
+    return 0.2 * torch.cat([down, across], dim=2).reshape(len(y) * len(x), width)

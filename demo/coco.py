@@ -22,6 +22,9 @@ class MeanPrecision(NamedTuple):
 
 def mean_precision(pairs: list[tuple[Boxes, Boxes]]) -> MeanPrecision:
     """mAP of (true, found) pairs, one per image; `found` with all its scores, not cut at a threshold."""
+    results = _results(pairs)
+    if not results:  # pycocotools cannot load an empty list
+        return MeanPrecision(0.0, 0.0)
     truth = COCO()
     truth.dataset = {
         "images": [{"id": number} for number in range(len(pairs))],
@@ -30,7 +33,7 @@ def mean_precision(pairs: list[tuple[Boxes, Boxes]]) -> MeanPrecision:
     }
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports every step by print
         truth.createIndex()
-        found = truth.loadRes(_results(pairs))
+        found = truth.loadRes(results)
         judge = COCOeval(truth, found, "bbox")
         judge.evaluate()
         judge.accumulate()

@@ -61,7 +61,7 @@ def composite(rng: Rng, cut_outs: list[tuple[Pixels, int]], backdrop: Pixels, sh
 def _warped_photo(rng: Rng, photo: Pixels, shape: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:
     height, width = shape
     rows, columns = photo.shape[:2]
-    turned = (rows > columns) != (height > width) and rng.random() < 0.5
+    turned = (rows > columns) != (height > width) and rng.random() < 0.15
     base_x, base_y = (width / rows, height / columns) if turned else (width / columns, height / rows)
     if rng.random() < 0.5:  # keep the photo's proportions; the canvas then crops it
         base_x = base_y = max(base_x, base_y)
@@ -117,7 +117,7 @@ def _placed(rng: Rng, picture: Pixels, shape: tuple[int, int], count: int, shrin
     biggest = {1: 1.0, 2: 0.85, 3: 0.72, 4: 0.62, 5: 0.56}[count]
     side = min(height, width) * biggest * rng.uniform(0.55, 1.1) * shrink
     scale = side / max(right - left, bottom - top)
-    angle = rng.normal(0, 0.2) if rng.random() < 0.7 else rng.uniform(-math.pi, math.pi)
+    angle = rng.normal(0, 0.2) if rng.random() < 0.92 else rng.uniform(-math.pi, math.pi)
     squeeze = rng.uniform(0.9, 1.1)
     flip = -1 if rng.random() < 0.5 else 1
     linear = _rotation(angle) @ np.diag([flip * scale * squeeze, scale / squeeze])

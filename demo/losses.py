@@ -86,13 +86,11 @@ def _match(logits: Tensor, boxes: Tensor, targets: Targets, repeats: int) -> _Ma
     distance = (boxes[:, :, None] - targets.boxes[:, None]).abs().sum(-1)
     overlap = generalized_iou(boxes[:, :, None], targets.boxes[:, None])
     costs = (BOX_WEIGHT * distance - GIOU_WEIGHT * overlap - named).numpy()
-    image: list[int] = []
-    token: list[int] = []
-    target: list[int] = []
+    image, token, target = list[int](), list[int](), list[int]()
     for number, count in enumerate((targets.labels != PAD).sum(1).tolist()):
         each = max(1, min(repeats, logits.shape[1] // max(count, 1)))
         rows, columns = linear_sum_assignment(costs[number, :, :count].repeat(each, axis=1))
         image += [number] * len(rows)
         token += rows.tolist()
         target += (columns // each).tolist()
-    return _Matched(torch.tensor(image), torch.tensor(token), torch.tensor(target))
+    return _Matched(*(torch.tensor(numbers, dtype=torch.long) for numbers in (image, token, target)))

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from demo.bank import Bank, Entry, store
+from demo.errors import BadInputError
 from demo.photo_folder import Photo, list_photos, read_photo
 from demo.segment import segment_garment
 
@@ -19,12 +20,14 @@ DEV_EVERY = 10
 def build_photo_banks(folder: Path, train: Path, dev: Path, workers: int) -> tuple[Bank, Bank]:
     """Segment every photo of the folder: nine in ten go to the training bank, the tenth to the dev bank.
 
-    Raises BadInputError for a folder without images or an unreadable image.
+    Raises BadInputError for a folder without usable images or an unreadable image.
     """
     photos = list_photos(folder)
-    kept_out = [photo for number, photo in enumerate(photos) if number % DEV_EVERY == 0]
-    others = [photo for number, photo in enumerate(photos) if number % DEV_EVERY != 0]
-    return store(train, _segmented(others, workers)), store(dev, _segmented(kept_out, workers))
+    kept_out = list(_segmented(photos[::DEV_EVERY], workers))
+    others = list(_segmented([photo for number, photo in enumerate(photos) if number % DEV_EVERY], workers))
+    if not (kept_out and others):
+        raise BadInputError(f"{folder} holds too few photos in which a garment can be found: add some")
+    return store(train, others), store(dev, kept_out)
 
 
 def segmented_entry(photo: Photo) -> Entry | None:

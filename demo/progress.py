@@ -1,4 +1,4 @@
-"""What a training run must not lose: weights, their average, the optimiser and the step. Used by `demo.train`."""
+"""What a training run must not lose: weights, their average, the optimisers and the step. Used by `demo.train`."""
 
 import os
 from pathlib import Path
@@ -21,21 +21,22 @@ class Average:
             self.weights[name].lerp_(value, 1 - keep)
 
 
-def save_progress(path: Path, step: int, model: nn.Module, average: Average, optimizer: Optimizer) -> None:
+def save_progress(path: Path, step: int, model: nn.Module, average: Average, optimizers: list[Optimizer]) -> None:
     """Write all of it beside the old file, then replace that: a kill leaves one or the other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    state = {"step": step, "model": model.state_dict(), "average": average.weights, "optimizer": optimizer.state_dict()}
-    torch.save(state, partial)
+    state = {"step": step, "model": model.state_dict(), "average": average.weights}
+    torch.save({**state, "optimizers": [optimizer.state_dict() for optimizer in optimizers]}, partial)
     os.replace(partial, path)
 
 
-def load_progress(path: Path, model: nn.Module, average: Average, optimizer: Optimizer) -> int:
+def load_progress(path: Path, model: nn.Module, average: Average, optimizers: list[Optimizer]) -> int:
     """Restore a run into the given objects; returns the step to go on with, 0 where there is nothing saved."""
     if not path.is_file():
         return 0
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     average.weights = state["average"]
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     return int(state["step"])

@@ -55,7 +55,7 @@ class Batches(Dataset[Batch]):
         if photos is not None and rng.random() < PHOTO_SHARE:
             number = self._pick(rng, photos)
             picture = photos.picture(number)
-            if rng.random() < 0.4:
+            if rng.random() < 0.25:
                 picture = recoloured(rng, picture)
             canvas = photo_canvas(rng, picture, int(photos.labels[number]), shape)
         else:
@@ -70,7 +70,7 @@ class Batches(Dataset[Batch]):
         assert bank is not None  # noqa: S101 - for the type checker: a pool has one of the two
         number = self._pick(rng, bank)
         picture = bank.picture(number)
-        return (recoloured(rng, picture) if rng.random() < 0.4 else picture), int(bank.labels[number])
+        return (recoloured(rng, picture) if rng.random() < 0.25 else picture), int(bank.labels[number])
 
     def _backdrop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A drawn backdrop, or the largest strip beside the garment of some photo."""

@@ -36,7 +36,9 @@ def train(
     steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 9000,
     batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
     photos: Annotated[Path | None, typer.Option(help="Photo folder; by default the data set's, if there.")] = None,
-    cache: Annotated[Path, typer.Option(help="Prepared pictures and the state of the run.")] = CACHE,
+    cache: Annotated[
+        Path, typer.Option(help="Prepared pictures and the run's state; a new folder starts anew.")
+    ] = CACHE,
     checkpoint: Annotated[Path, typer.Option(help="Where the checkpoint is written.")] = CHECKPOINT,
     drawn: Annotated[int, typer.Option(help="Garments to draw for the composites.")] = 8000,
     seed: Annotated[int, typer.Option(help="Seed of weights, pictures and their order.")] = 0,

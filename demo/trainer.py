@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from demo.samples import Batch, Batches, Pool
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-WARM_UP = 400
+WARM_UP = 150
 EARLY_LAYER = 4
 
 
@@ -28,10 +28,10 @@ class Plan(NamedTuple):
     steps: int
     batch_size: int = 32
     seed: int = 0
-    peak_rate: float = 8e-4
+    peak_rate: float = 1e-3
     save_every_s: float = 180.0
-    sides: tuple[tuple[float, int], ...] = ((0.12, 128), (0.65, 160), (1.0, 224))
-    repeats: tuple[tuple[float, int], ...] = ((0.3, 4), (0.6, 2), (1.0, 1))
+    sides: tuple[tuple[float, int], ...] = ((0.45, 128), (0.78, 160), (1.0, 224))
+    repeats: tuple[tuple[float, int], ...] = ((0.25, 3), (0.5, 2), (1.0, 1))
     decay_from: float = 0.6
 
     def short_side(self, step: int) -> int:
@@ -46,7 +46,8 @@ class Plan(NamedTuple):
         """The learning rate: warm-up, plateau, linear decay."""
         done = step / self.steps
         left = min(1.0, (1 - done) / (1 - self.decay_from))
-        return self.peak_rate * min(1.0, (step + 1) / WARM_UP) * max(left, 0.01)
+        warm_up = min(WARM_UP, max(1, self.steps // 20))
+        return self.peak_rate * min(1.0, (step + 1) / warm_up) * max(left, 0.01)
 
 
 class Trainer:
@@ -56,14 +57,11 @@ class Trainer:
         self._model, self.plan, self._progress = model.train(), plan, progress
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)  # transformers' own `to` has no usable type
-        decayed = [weight for weight in model.parameters() if weight.ndim == 2]
-        others = [weight for weight in model.parameters() if weight.ndim != 2]
-        groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(groups, lr=plan.peak_rate, betas=(0.9, 0.98))
+        self._optimizers = _optimizers(model)
         self.average = Average(model)
-        self.step = load_progress(progress, model, self.average, self._optimizer)
+        self.step = load_progress(progress, model, self.average, self._optimizers)
 
-    def run(self, pool: Pool, workers: int, on_save: Callable[[int], None]) -> Iterator[float]:
+    def run(self, pool: Pool, workers: int, on_save: Callable[[int], None]) -> Generator[float, None, None]:
         """Train to the plan's last step, yielding each step's loss; `on_save` is called after each saved state."""
         batches = Batches(pool, self.plan.seed, self.plan.batch_size, self.plan.short_side)
         order = range(self.step, self.plan.steps)
@@ -75,20 +73,21 @@ class Trainer:
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 if time.monotonic() - saved > self.plan.save_every_s or self.step == self.plan.steps:
-                    save_progress(self._progress, self.step, self._model, self.average, self._optimizer)
+                    save_progress(self._progress, self.step, self._model, self.average, self._optimizers)
                     on_save(self.step)
                     saved = time.monotonic()
                 yield loss
 
     def train_step(self, batch: Batch) -> float:
         """One step of the optimiser; returns the loss before it."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.plan.rate(self.step)
         loss = self._loss(batch)
-        self._optimizer.zero_grad()
+        self._model.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.plan.rate(self.step)
+            optimizer.step()
         self.step += 1
         self.average.update(self._model, self.step)
         return float(loss.detach())
@@ -117,6 +116,18 @@ class Trainer:
         nothing_weight = 0.3 if repeats == 1 else 0.2
         found = set_loss(logits[:, -count:], boxes[:, -count:], targets, repeats, nothing_weight)
         return found + dense_loss(logits[:, 1:-count], boxes[:, 1:-count], targets)
+
+
+def _optimizers(model: YolosForObjectDetection) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices between the layers, where it needs far fewer steps; AdamW for all else."""
+    inner = {name for name, weight in model.named_parameters() if weight.ndim == 2 and "encoder.layer" in name}
+    matrices = [weight for name, weight in model.named_parameters() if name in inner]
+    others = [weight for name, weight in model.named_parameters() if name not in inner]
+    return [
+        # match_rms_adamw: one learning rate then suits both.
+        torch.optim.Muon(matrices, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, weight_decay=0.01, betas=(0.9, 0.98)),
+    ]
 
 
 def _stage(stages: tuple[tuple[float, int], ...], done: float) -> int:

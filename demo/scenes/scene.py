@@ -80,7 +80,7 @@ def _place(rng: Rng, label: int, count: int, owners: NDArray[np.int16], below: l
     low, high = SIDES[min(count, MOST_GARMENTS)]
     side = min(height, width) * rng.uniform(low, high)
     sprite = Image.fromarray(draw_garment(rng, label, max(24, int(side))))
-    angle = rng.normal(0, 10) if rng.random() < 0.75 else rng.uniform(-180, 180)
+    angle = rng.normal(0, 10) if rng.random() < 0.94 else rng.uniform(-180, 180)
     turned = sprite.rotate(angle, Image.Resampling.BICUBIC, expand=True)
     for attempt in range(TRIES):
         shrink = min(0.93**attempt, 0.98 * width / turned.width, 0.98 * height / turned.height)
