@@ -1,0 +1,112 @@
+"""The HTTP contract on the running service: real images, real limits, real headers."""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.conftest import PHOTOS, ROOT, Service
+
+pytestmark = pytest.mark.integration
+CLOTHING = ROOT.parent / "shared/data/clothing/validation"
+
+
+def boxes_of(response: httpx.Response) -> list[dict[str, float]]:
+    assert response.status_code == 200, response.text
+    return [detection["box"] for detection in response.json()["detections"]]
+
+
+@pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.name)
+def test_both_arms_find_the_same_in_every_sample(service: Service, client: httpx.Client, path: Path) -> None:
+    service.deploy(Router={"allow_override": True})
+    answers = {
+        backend: client.post(
+            "/detect?threshold=0.3",
+            content=path.read_bytes(),
+            headers={"Content-Type": "image/jpeg", "X-Backend": backend},
+        ).json()
+        for backend in ("torch", "onnx")
+    }
+    torch, onnx = answers["torch"]["detections"], answers["onnx"]["detections"]
+    assert torch, "nothing was found"
+    assert [d["label"] for d in torch] == [d["label"] for d in onnx]
+    for one, two in zip(torch, onnx, strict=True):
+        assert one["score"] == pytest.approx(two["score"], abs=1e-3)
+        assert one["box"] == pytest.approx(two["box"], abs=1.0)
+
+
+@pytest.mark.photos
+@pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"no folder of real photographs at {CLOTHING}")
+def test_real_photographs_come_back_with_boxes(service: Service, client: httpx.Client) -> None:
+    service.deploy(Router={"allow_override": True})
+    photos = sorted(CLOTHING.glob("*/*.jpg"))[::20]
+    found = dict.fromkeys(("torch", "onnx"), 0)
+    for photo in photos:
+        for backend in found:
+            headers = {"Content-Type": "image/jpeg", "X-Backend": backend}
+            found[backend] += bool(boxes_of(client.post("/detect", content=photo.read_bytes(), headers=headers)))
+    assert found["torch"] == found["onnx"]
+    assert found["onnx"] >= len(photos) / 2
+
+
+def test_every_way_of_sending_gives_the_same_answer(client: httpx.Client, photo: bytes) -> None:
+    raw = client.post("/detect?threshold=0.2", content=photo, headers={"Content-Type": "application/octet-stream"})
+    form = client.post("/detect", files={"image": ("a.jpg", photo, "image/jpeg")}, data={"threshold": "0.2"})
+    as_json = client.post("/detect", json={"image_base64": base64.b64encode(photo).decode(), "threshold": 0.2})
+    assert boxes_of(raw)
+    assert boxes_of(raw) == boxes_of(form) == boxes_of(as_json)
+
+
+def test_the_answer_carries_its_headers_once(detect: Callable[..., httpx.Response]) -> None:
+    response = detect(X_Request_ID="from-the-client")
+    assert response.headers.get_list("x-request-id") == ["from-the-client"]
+    assert response.json()["request_id"] == "from-the-client"
+    assert response.headers["x-backend"] == "torch"
+    assert re.fullmatch(r"(\w+;dur=[\d.]+(, )?){6}", response.headers["server-timing"])
+
+
+def test_a_request_without_an_id_is_given_one(detect: Callable[..., httpx.Response]) -> None:
+    response = detect()
+    assert response.headers["x-request-id"] == response.json()["request_id"]
+
+
+def test_limits_hold_on_the_running_service(client: httpx.Client) -> None:
+    response = client.post("/detect", content=b"x" * 20_000_001, headers={"Content-Type": "image/jpeg"})
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+    response = client.post("/detect", content=b"x" * 1000, headers={"Content-Type": "image/jpeg"})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_image")
+
+
+def test_override_is_refused_by_default(detect: Callable[..., httpx.Response]) -> None:
+    assert detect(X_Backend="onnx").json()["code"] == "override_refused"
+
+
+def test_readiness_tells_policy_and_backends(service: Service) -> None:
+    state = service.readyz()
+    assert state["ready"] is True
+    assert state["policy"]["onnx_fraction"] == 0
+    torch, onnx = state["backends"]["torch"], state["backends"]["onnx"]
+    assert torch["fingerprint"] == onnx["fingerprint"]
+    assert torch["threads"] == onnx["threads"]
+    assert (torch["engine"], onnx["engine"]) == ("torch-sdpa", "onnxruntime")
+
+
+def test_a_wrong_policy_is_refused_and_the_last_good_one_stays(
+    service: Service, detect: Callable[..., httpx.Response]
+) -> None:
+    from serve_app.local import deploy
+
+    service.deploy(Router={"onnx_fraction": 1.0})
+    deploy.deploy(service.node, service.config({"Router": {"onnx_fraction": 7}}))
+    state = deploy.wait_until(service.node, lambda state: state["policy_error"] is not None, 60)
+    assert "Router.user_config.onnx_fraction" in state["policy_error"]
+    assert state["policy"]["onnx_fraction"] == 1.0
+    assert detect().json()["backend"] == "onnx"
+
+
+def test_the_openapi_document_is_served(client: httpx.Client) -> None:
+    assert json.loads(client.get("/openapi.json").content)["paths"]["/detect"]["post"]["operationId"] == "detect"

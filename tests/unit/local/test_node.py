@@ -1,0 +1,95 @@
+"""Starting and ending what is ours: ports, process sessions, half-dead runs."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from serve_app.errors import ConfigurationError
+from serve_app.local import node
+
+PARENT_WITH_CHILD = "import os, time; os.fork(); time.sleep(60)"
+
+
+def spawn(folder: Path, code: str) -> node.Node:
+    started = time.time() - 1
+    pid = node._spawn([sys.executable, "-c", code], dict(os.environ), folder / "log")
+    return node.Node(folder=folder, ports=node.Ports(), pid=pid, started=started)
+
+
+def wait_for(count: int, running: node.Node) -> None:
+    deadline = time.monotonic() + 10
+    while len(running.processes()) != count and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_a_busy_port_is_named_with_the_remedy() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"port {port} \(HTTP\) is in use by another program; end it"):
+            node.require_free(port, "HTTP", "end it")
+    node.require_free(port, "HTTP", "end it")
+
+
+def test_stopping_ends_also_children_whose_parent_died(tmp_path: Path) -> None:
+    running = spawn(tmp_path, PARENT_WITH_CHILD)
+    wait_for(2, running)
+    os.kill(running.pid, signal.SIGKILL)
+    os.waitpid(running.pid, 0)
+    assert len(running.processes()) == 1
+    node.stop(running)
+    assert running.processes() == []
+
+
+def test_a_process_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
+    running = spawn(tmp_path, code)
+    while "deaf" not in (tmp_path / "log").read_text():
+        time.sleep(0.05)
+    node.stop(running)
+    assert running.processes() == []
+
+
+def test_strangers_are_never_ours(tmp_path: Path) -> None:
+    ours, stranger = spawn(tmp_path, "import time; time.sleep(60)"), spawn(tmp_path, "import time; time.sleep(60)")
+    try:
+        wait_for(1, stranger)
+        node.stop(ours)
+        assert [process.pid for process in stranger.processes()] == [stranger.pid]
+    finally:
+        node.stop(stranger)
+
+
+def test_a_reused_number_is_not_ours(tmp_path: Path) -> None:
+    running = spawn(tmp_path, "import time; time.sleep(60)")
+    try:
+        wait_for(1, running)
+        later = running.model_copy(update={"started": time.time() + 100})
+        assert later.processes() == []
+    finally:
+        node.stop(running)
+
+
+def test_nothing_is_remembered_before_the_first_start(tmp_path: Path) -> None:
+    assert node.remembered(tmp_path) is None
+
+
+def test_a_start_that_fails_leaves_nothing_and_shows_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_command", lambda ports: [sys.executable, "-c", "raise SystemExit('no memory left')"])
+    with pytest.raises(ConfigurationError, match="Ray ended while starting:\nno memory left"):
+        node.start(tmp_path, node.Ports(dashboard=node.free_port()))
+    assert node.remembered(tmp_path) is None
+
+
+def test_the_secret_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    node._write_secret(tmp_path / "token")
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+    assert len((tmp_path / "token").read_text()) == 64
