@@ -84,7 +84,7 @@ POLICY_REJECTED = Series(
 SHADOW = Series(
     "detect_shadow_total",
     "counter",
-    "Shadow comparisons by result: agree, disagree, failed or dropped; noise_… where Torch was compared with itself.",
+    "Shadow comparisons by result: agree, disagree, failed or dropped; noise_* where Torch was compared with itself.",
     ("result",),
 )
 SCORE_DEVIATION = Series(

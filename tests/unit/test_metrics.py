@@ -62,6 +62,7 @@ def test_latency_buckets_grow_by_at_most_a_quarter_from_1_ms_to_60_s() -> None:
 def test_each_declaration_follows_the_naming_rules(series: Series) -> None:
     assert re.fullmatch(r"detect_[a-z_]+", series.name)
     assert series.help.endswith(".")
+    assert series.help.isascii(), "Ray cannot encode anything else"
     assert series.name.endswith("_total") == (series.kind == "counter")
     assert bool(series.buckets) == (series.kind == "histogram")
     assert not {"application", "deployment", "replica", "le"} & set(series.labels), "Serve and Prometheus add these"
