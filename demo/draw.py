@@ -1,0 +1,93 @@
+"""`python -m demo.draw PHOTO... --out picture.png`: ask the running service and draw what it answers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from demo.commands import bad_input_ends_command
+from demo.errors import BadInputError
+from demo.labels import LABELS
+from serve_app.schemas import Detection, DetectResponse
+
+_COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
+_HEIGHT = 480
+_GAP = 12
+
+
+def ask(url: str, photo: Path, threshold: float | None) -> DetectResponse:
+    """Send one photo to `POST /detect`. Raises BadInputError when the file or the service does not answer."""
+    parameters = {} if threshold is None else {"threshold": threshold}
+    try:
+        response = httpx.post(
+            f"{url}/detect",
+            content=photo.read_bytes(),
+            params=parameters,
+            headers={"Content-Type": "application/octet-stream"},
+            timeout=60,
+        )
+    except OSError as error:
+        raise BadInputError(f"{photo}: {error.strerror}") from None
+    except httpx.HTTPError as error:
+        raise BadInputError(f"{url} does not answer ({error}); start the service with: make serve") from None
+    if response.is_error:
+        raise BadInputError(f"{photo}: the service answered {response.status_code}: {response.json()['detail']}")
+    return DetectResponse.model_validate_json(response.content)
+
+
+def draw(photo: Path, answer: DetectResponse, height: int = _HEIGHT) -> Image.Image:
+    """The photo, `height` pixels high, with a box and a caption for every detection."""
+    with Image.open(photo) as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGB")
+    scale = height / image.height
+    image = image.resize((round(image.width * scale), height))
+    canvas = ImageDraw.Draw(image)
+    for detection in reversed(answer.detections):
+        _draw_one(canvas, detection, scale)
+    _caption(canvas, (6, height - 24), f"answered by {answer.backend}", "#202020")
+    return image
+
+
+def _draw_one(canvas: ImageDraw.ImageDraw, detection: Detection, scale: float) -> None:
+    box = detection.box
+    corners = [edge * scale for edge in (box.xmin, box.ymin, box.xmax, box.ymax)]
+    colour = _COLOURS[LABELS.index(detection.label) % len(_COLOURS)] if detection.label in LABELS else _COLOURS[0]
+    canvas.rectangle(corners, outline=colour, width=3)
+    _caption(canvas, (corners[0], max(corners[1] - 19, 0)), f"{detection.label} {detection.score:.2f}", colour)
+
+
+def _caption(canvas: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: str) -> None:
+    font = ImageFont.load_default(14)
+    left, top, right, bottom = canvas.textbbox(at, text, font=font)
+    canvas.rectangle((left - 3, top - 3, right + 3, bottom + 3), fill=colour)
+    canvas.text(at, text, fill="white", font=font)
+
+
+def side_by_side(images: list[Image.Image]) -> Image.Image:
+    """One row on white."""
+    width = sum(image.width for image in images) + _GAP * (len(images) - 1)
+    row = Image.new("RGB", (width, max(image.height for image in images)), "white")
+    left = 0
+    for image in images:
+        row.paste(image, (left, 0))
+        left += image.width + _GAP
+    return row
+
+
+def main(
+    photos: Annotated[list[Path], typer.Argument(help="Images to send.")],
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("detections.png"),
+    url: Annotated[str, typer.Option(help="Where the service is.")] = "http://127.0.0.1:8000",
+    threshold: Annotated[float | None, typer.Option(help="Lowest score to draw.")] = None,
+) -> None:
+    """Draw the service's detections into a picture."""
+    with bad_input_ends_command():
+        drawn = [draw(photo, ask(url, photo, threshold)) for photo in photos]
+        side_by_side(drawn).save(out)
+        typer.echo(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
