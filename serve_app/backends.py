@@ -154,15 +154,11 @@ class ServeBackend:
                 raise BackendFailure("bad_output", cause) from None
             case EngineFailed():
                 raise BackendFailure("engine", cause) from None
-            case grpc.RpcError() if _is_too_large(cause):
+            case grpc.aio.AioRpcError() if cause.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 error = EngineFailed(f"the transport to {self.name} takes no message of this size")
                 raise BackendFailure("message_too_large", error) from None
         logger.error("%s failed unexpectedly", self.name, exc_info=error)
         raise BackendFailure("internal", EngineFailed(f"{self.name} failed")) from error
-
-
-def _is_too_large(error: grpc.RpcError) -> bool:
-    return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def _with_all_waiting(result: DetectionResult, seconds: float) -> DetectionResult:

@@ -98,9 +98,7 @@ def _run(
     pipeline: Pipeline, data: bytes, options: Options, timeout_s: float, asked: float, given_up: threading.Event
 ) -> DetectionResult:
     waited = time.perf_counter() - asked
-    result = pipeline.detect(data, options, timeout_s - waited, given_up)
-    result.stages["queue"] += waited
-    return result
+    return pipeline.detect(data, options, timeout_s - waited, given_up)
 
 
 def _is_expected(error: Exception) -> bool:

@@ -96,7 +96,7 @@ class Dispatcher:
             raise BackendFailure("unavailable", BackendUnavailable(f"{name} is not available"))
 
     async def _ask(self, name: Backend, call: Call, policy: TrafficPolicy, timeout_s: float) -> DetectionResult:
-        breaker, asked = self.breakers[name], time.perf_counter()
+        breaker = self.breakers[name]
         era = breaker.era
         try:
             result = await self._backends[name].detect(call.data, call.options, timeout_s)
@@ -105,9 +105,6 @@ class Dispatcher:
                 breaker.failed(era, policy.breaker)
             raise
         breaker.succeeded(era, policy.breaker)
-        working = sum(seconds for stage, seconds in result.stages.items() if stage != "queue")
-        # All waiting on the way: for the transport and a replica too, which the replica itself cannot see.
-        result.stages["queue"] = time.perf_counter() - asked - working
         return result
 
     def _account(self, call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None) -> None:

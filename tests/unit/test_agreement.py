@@ -109,9 +109,8 @@ def _best_total(overlap: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") ->
     rows, columns = overlap.shape
     if rows > columns:
         return _best_total(overlap.T)
-    return max(
-        sum(overlap[row, chosen[row]] for row in range(rows)) for chosen in itertools.permutations(range(columns), rows)
-    )
+    choices = itertools.permutations(range(columns), rows)
+    return max(sum(float(overlap[row, chosen[row]]) for row in range(rows)) for chosen in choices)
 
 
 def test_boxes_without_area_overlap_nothing() -> None:

@@ -288,11 +288,6 @@ class TestArmThatSaysItIsDown:
         assert bench.ask().backend == "torch"
 
 
-def test_all_waiting_is_counted_as_queue(bench: Bench) -> None:
-    bench.onnx.takes_s = 0.05
-    assert bench.ask().result.stages["queue"] == pytest.approx(0.05, abs=0.04)
-
-
 @pytest.mark.parametrize("log_requests", [True, False])
 def test_one_log_line_a_request_if_asked_for(bench: Bench, log_requests: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[dict[str, Any]] = []
