@@ -7,6 +7,7 @@ PIP_ARGS ?=
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 ONNX ?=
+UP_ARGS ?=
 
 .PHONY: serve stop split status test check unit integration export bench help clean
 help:
@@ -27,7 +28,7 @@ export: $(STAMP)
 	@$(BIN)/python -m export --if-stale
 
 serve: export
-	@$(BIN)/python -m serve_app.local up
+	@$(BIN)/python -m serve_app.local up $(UP_ARGS)
 
 # make stop    end all that `make serve` started, and nothing else
 stop:

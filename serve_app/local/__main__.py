@@ -46,15 +46,20 @@ def _step(message: str, action: Callable[[], T]) -> T:
 
 
 @commands.command()
-def up(config: Config = _CONFIG, folder: Folder = _FOLDER) -> None:
+def up(
+    config: Config = _CONFIG,
+    folder: Folder = _FOLDER,
+    dashboard_port: Annotated[int, typer.Option(help="Where Ray's dashboard takes deploys.")] = 8265,
+    metrics_port: Annotated[int, typer.Option(help="Where Ray's agent shows metrics.")] = 8090,
+) -> None:
     """Start Ray, deploy the config and wait until both backends have reported."""
     with _clear_errors():
         content = load_config(config)
         if _already_running(folder):
             return
-        ports = node.Ports(http=content.get("http_options", {}).get("port", 8000))
-        for port, what in ((ports.http, "HTTP"), (ports.dashboard, "Ray dashboard"), (ports.metrics, "metrics")):
-            node.require_free(port, what, f"find it with: ss -ltnp 'sport = :{port}'")
+        http_port = content.get("http_options", {}).get("port", 8000)
+        ports = node.Ports(http=http_port, dashboard=dashboard_port, metrics=metrics_port)
+        _require_free_ports(ports)
         running = _step("Ray", lambda: node.start(folder, ports))
         try:
             _step("deploy (imports the application)", lambda: deploy.deploy(running, content))
@@ -64,6 +69,17 @@ def up(config: Config = _CONFIG, folder: Folder = _FOLDER) -> None:
             raise
         _write_environment(running)
         _introduce(running, state)
+
+
+def _require_free_ports(ports: node.Ports) -> None:
+    remedies = {
+        "http": "set http_options.port in the config",
+        "dashboard": "use --dashboard-port",
+        "metrics": "use --metrics-port",
+    }
+    for name, remedy in remedies.items():
+        port = getattr(ports, name)
+        node.require_free(port, name, f"see which with: ss -ltnp 'sport = :{port}', or {remedy}")
 
 
 def _already_running(folder: Path) -> bool:

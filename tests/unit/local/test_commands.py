@@ -60,7 +60,7 @@ def test_a_busy_port_is_said_before_anything_starts(config: Path, tmp_path: Path
         port = holder.getsockname()[1]
         config.write_text(SHIPPED.replace("port: 8000", f"port: {port}"))
         code, output = run("up", "--config", config, "--folder", tmp_path / "run")
-    assert (code, f"port {port} (HTTP) is in use" in output) == (1, True)
+    assert (code, f"port {port} (http) is in use" in output) == (1, True)
     assert not (tmp_path / "run").exists()
 
 
