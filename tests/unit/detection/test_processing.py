@@ -1,17 +1,22 @@
 """Prepare and finish against transformers' own image processor, on many sizes, rules and thresholds."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers.image_utils import load_image
 from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
 from transformers.models.yolos.modeling_yolos import YolosObjectDetectionOutput
 
 from serve_app.detection.contract import ModelSpec, RawOutputs, ResizeRule
+from serve_app.detection.imaging import decode
 from serve_app.detection.processing import finish, prepare, target_size
 from serve_app.schemas import ImageSize
+from serve_app.settings import LimitSettings
 
 RULES: list[dict[str, int]] = [
     {"shortest_edge": 256, "longest_edge": 384},
@@ -75,6 +80,27 @@ def test_a_sliver_keeps_one_patch(size: tuple[int, int]) -> None:
     pixels = prepare(noise(*size), spec(RULES[0]))
     assert min(pixels.shape[2:]) >= 16
     assert all(side % 16 == 0 for side in pixels.shape[2:])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "rotated", "animated"])
+def test_an_encoded_image_becomes_the_pixels_of_transformers(mode: str) -> None:
+    data = encoded(noise(400, 300), mode)
+    theirs = YolosImageProcessorPil(size=RULES[0])(images=load_image(Image.open(io.BytesIO(data))), return_tensors="np")
+    ours = prepare(decode(data, LimitSettings()), spec(RULES[0]))
+    np.testing.assert_allclose(ours, theirs["pixel_values"], atol=1e-5)
+
+
+def encoded(image: Image.Image, mode: str) -> bytes:
+    buffer = io.BytesIO()
+    if mode == "rotated":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.save(buffer, "JPEG", exif=exif)
+    elif mode == "animated":
+        image.save(buffer, "WEBP", save_all=True, append_images=[image.rotate(180)])
+    else:
+        image.convert(mode).save(buffer, "JPEG" if mode == "CMYK" else "PNG")
+    return buffer.getvalue()
 
 
 def test_pixels_lie_in_memory_as_engines_want_them() -> None:
