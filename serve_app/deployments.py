@@ -17,7 +17,7 @@ from typing import Any
 from serve_app.calls import Options
 from serve_app.detection import artifact, checkpoint
 from serve_app.detection.pipeline import Pipeline
-from serve_app.errors import BackendUnavailable, ConfigurationError, Overloaded
+from serve_app.errors import BackendUnavailable, Overloaded, ServingError
 from serve_app.schemas import BackendStatus, DetectionResult
 from serve_app.settings import LimitSettings, OnnxSettings, TorchSettings, parse
 
@@ -51,7 +51,8 @@ class Arm(ABC):
             pipeline.warm_up()
         except Exception as error:
             self._pipeline = None
-            self._status = BackendStatus(state="unavailable", reason=self._reason(error), pid=os.getpid())
+            reason = self._reason(error, user_config)
+            self._status = BackendStatus(state="unavailable", reason=reason, pid=os.getpid())
             logger.error("%s unavailable: %s", self.name, self._status.reason, exc_info=not _is_expected(error))
             return
         info = pipeline.detector.info
@@ -59,14 +60,18 @@ class Arm(ABC):
         self._pipeline = pipeline
         logger.info("%s ready: %s", self.name, self._status.model_dump_json(exclude={"state", "reason"}))
 
-    def _reason(self, error: Exception) -> str:
-        reason = str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
+    def _reason(self, error: Exception, user_config: Mapping[str, Any]) -> str:
+        text = str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
+        reason = " ".join(text.split())  # onnxruntime's messages have several lines
         if "run: " in reason:
             return reason
-        again = f"then change {type(self).__name__}.user_config.reload"
+        remedy = self._remedy(user_config)
         if isinstance(error, ImportError):
-            return f"{reason}; run: pip install --force-reinstall -c constraints.txt {self.library}, {again}"
-        return f"{reason}; put it right, {again}"
+            remedy = f"run: pip install --force-reinstall -c constraints.txt {self.library}"
+        return f"{reason}; {remedy}, then change {type(self).__name__}.user_config.reload"
+
+    def _remedy(self, user_config: Mapping[str, Any]) -> str:
+        return "put it right"
 
     async def detect(
         self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
@@ -102,7 +107,7 @@ def _run(
 
 
 def _is_expected(error: Exception) -> bool:
-    return isinstance(error, ConfigurationError | BackendUnavailable)
+    return isinstance(error, ServingError)
 
 
 class TorchDeployment(Arm):
@@ -134,3 +139,7 @@ class OnnxDeployment(Arm):
         from serve_app.detection.onnx_detector import OnnxDetector
 
         return Pipeline(OnnxDetector(folder, manifest, settings), manifest.spec, self._limits), manifest.fingerprint
+
+    def _remedy(self, user_config: Mapping[str, Any]) -> str:
+        named = OnnxSettings.model_construct(**user_config)
+        return f"run: python -m export --checkpoint {named.checkpoint} --out {named.artifact}"
