@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from serve_app.detection.artifact import Parity
+from export.current import is_current
+from export.request import Request
+from serve_app.detection.artifact import Parity, Precision
 from serve_app.errors import ConfigurationError
 from serve_app.settings import DEFAULT_ARTIFACT, DEFAULT_CHECKPOINT
 
@@ -19,35 +21,33 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of the artifact; replaced in one step.")] = Path(DEFAULT_ARTIFACT),
     images: Annotated[Path | None, typer.Option(help="Images to compare on; default: the demo's.")] = None,
     tolerance: Annotated[float, typer.Option(min=0, max=1, help="Largest deviation of a score or box.")] = 0.05,
+    precision: Annotated[
+        Precision, typer.Option(help="fp32 is exact; int8 needs VNNI; bf16 needs OpenVINO and a CPU with bf16.")
+    ] = "fp32",
     if_stale: Annotated[bool, typer.Option("--if-stale", help="Do nothing if the artifact is current.")] = False,
 ) -> None:
     """Export a YOLOS checkpoint to ONNX, compare both engines, and keep the artifact only if they agree."""
     try:
-        _export(checkpoint, revision, out, images, tolerance, if_stale)
+        _export(Request(checkpoint, revision, out, images, tolerance, precision), if_stale)
     except ConfigurationError as error:
         sys.stderr.write(f"error: {error.detail}\n")
         raise typer.Exit(2) from None
 
 
-def _export(
-    checkpoint: str, revision: str | None, out: Path, images: Path | None, tolerance: float, if_stale: bool
-) -> None:
-    from export.current import is_current
-
-    if if_stale and is_current(out, checkpoint, revision):
-        print(f"{out} is current")
+def _export(request: Request, if_stale: bool) -> None:
+    if if_stale and is_current(request.out, request.checkpoint, request.revision, request.precision):
+        print(f"{request.out} is current")
         return
-    from export.write import GateFailed, Request, write  # imports torch: seconds that a skipped export need not pay
+    from export.write import GateFailed, write  # imports torch: seconds that a skipped export need not pay
 
-    request = Request(checkpoint, revision, out, images, tolerance, "fp32")
     try:
         manifest = write(request, say=lambda line: print(line, flush=True))
     except GateFailed as failure:
-        sys.stderr.write(f"error: {checkpoint} and its graph disagree: {failure}; worst first:\n")
+        sys.stderr.write(f"error: {request.checkpoint} and its graph disagree: {failure}; worst first:\n")
         sys.stderr.writelines(f"  {fault}\n" for fault in failure.verdict.faults[:_WORST_SHOWN])
         raise typer.Exit(1) from None
     if manifest.parity:
-        print(_summary(out, manifest.parity))
+        print(_summary(request.out, manifest.parity))
 
 
 def _summary(out: Path, parity: Parity) -> str:

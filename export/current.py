@@ -6,7 +6,7 @@ from serve_app.detection import artifact, checkpoint
 from serve_app.errors import ConfigurationError
 
 
-def is_current(out: Path, checkpoint_name: str, revision: str | None, precision: str = "fp32") -> bool:
+def is_current(out: Path, checkpoint_name: str, revision: str | None, precision: artifact.Precision = "fp32") -> bool:
     """Whether `out` holds an intact artifact of this checkpoint, in this precision.
 
     Raises ConfigurationError when the checkpoint itself cannot be read.

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from transformers import YolosForObjectDetection
 from transformers.models.yolos.modeling_yolos import YolosLayer
 
+from serve_app.detection import artifact
 from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS, ModelSpec
-
-OPSET = 20  # the first with Gelu
 
 
 class YolosGraph(nn.Module):
@@ -106,7 +105,7 @@ def write_graph(model: YolosForObjectDetection, spec: ModelSpec, path: Path) -> 
             YolosGraph(model),
             tuple(example),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=artifact.OPSET,
             input_names=names,
             output_names=[LOGITS, BOXES],
             dynamic_shapes=tuple(shapes),

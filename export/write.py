@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import onnx
 import onnxruntime
@@ -15,9 +14,11 @@ import transformers
 
 from export import graph, parity, samples
 from export.current import is_current
-from serve_app.detection import artifact, checkpoint
+from export.quantize import quantize
+from export.request import Request
+from serve_app.detection import artifact, checkpoint, cpu
 from serve_app.detection.contract import ModelSpec
-from serve_app.detection.onnx_detector import OnnxDetector
+from serve_app.detection.engines import ENGINES, open_engine
 from serve_app.detection.torch_detector import TorchDetector
 from serve_app.errors import ConfigurationError
 from serve_app.settings import OnnxSettings, TorchSettings
@@ -33,17 +34,6 @@ class GateFailed(Exception):
         self.verdict = verdict
 
 
-class Request(NamedTuple):
-    """What to export, where to, and how far it may deviate."""
-
-    checkpoint: str
-    revision: str | None
-    out: Path
-    images: Path | None
-    tolerance: float
-    precision: str
-
-
 def write(request: Request, say: Say) -> artifact.Manifest:
     """Export, run the gate, and replace `out` with the new artifact in one step.
 
@@ -51,6 +41,7 @@ def write(request: Request, say: Say) -> artifact.Manifest:
     reaches `out`; an earlier one stays there only if it is of this checkpoint and was within this tolerance.
     """
     _check_target(request.out)
+    cpu.require(request.precision)
     folder = checkpoint.resolve(request.checkpoint, request.revision)
     spec = checkpoint.read_spec(folder)
     pictures = samples.load(request.images)
@@ -61,6 +52,9 @@ def write(request: Request, say: Say) -> artifact.Manifest:
         graph.write_positions(model, work / artifact.POSITIONS)
         graph.write_graph(model, spec, work / artifact.MODEL)
         del model
+        if request.precision == "int8":
+            say("quantising")
+            quantize(work / artifact.MODEL, work / artifact.MODEL)
         say(f"comparing both engines on {len(pictures)} images")
         draft = _draft(work, folder, spec, request)
         verdict = _judge(work, folder, draft, request, pictures)
@@ -102,7 +96,7 @@ def _draft(work: Path, folder: Path, spec: ModelSpec, request: Request) -> artif
         checkpoint=request.checkpoint,
         fingerprint=checkpoint.fingerprint(folder),
         precision=request.precision,
-        opset=graph.OPSET,
+        opset=artifact.OPSET,
         files={name: artifact.file_hash(work / name) for name in (artifact.MODEL, artifact.POSITIONS)},
         spec=spec,
         parity=None,
@@ -119,7 +113,8 @@ def _judge(
     work: Path, folder: Path, draft: artifact.Manifest, request: Request, pictures: list[samples.Sample]
 ) -> parity.Verdict:
     threads = len(os.sched_getaffinity(0))
-    candidate = OnnxDetector(work, draft, OnnxSettings(threads=threads))
+    engine = ENGINES[request.precision][0]
+    candidate = open_engine(work, draft, OnnxSettings(threads=threads, engine=engine))
     reference = TorchDetector(folder, TorchSettings(threads=threads))
     exact = request.precision == "fp32"
     return parity.check(reference, candidate, draft.spec, pictures, request.tolerance, exact)

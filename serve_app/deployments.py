@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serve_app.calls import Options
-from serve_app.detection import artifact, checkpoint
+from serve_app.detection import artifact, checkpoint, threads
 from serve_app.detection.pipeline import Pipeline
 from serve_app.errors import BackendUnavailable, Overloaded, ServingError
 from serve_app.schemas import BackendStatus, DetectionResult
@@ -46,17 +46,18 @@ class Arm(ABC):
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Load what `user_config` names and warm it up. Never raises: Serve would kill the replica and try for ever."""
+        told = {"reload": user_config.get("reload"), "pid": os.getpid()}
         try:
             pipeline, fingerprint = self._load(user_config)
             pipeline.warm_up()
         except Exception as error:
             self._pipeline = None
             reason = self._reason(error, user_config)
-            self._status = BackendStatus(state="unavailable", reason=reason, pid=os.getpid())
+            self._status = BackendStatus.model_construct(state="unavailable", reason=reason, **told)
             logger.error("%s unavailable: %s", self.name, self._status.reason, exc_info=not _is_expected(error))
             return
         info = pipeline.detector.info
-        self._status = BackendStatus(state="ready", fingerprint=fingerprint, pid=os.getpid(), **info._asdict())
+        self._status = BackendStatus(state="ready", fingerprint=fingerprint, **told, **info._asdict())
         self._pipeline = pipeline
         logger.info("%s ready: %s", self.name, self._status.model_dump_json(exclude={"state", "reason"}))
 
@@ -121,6 +122,7 @@ class TorchDeployment(Arm):
         folder = checkpoint.resolve(settings.checkpoint, settings.revision)
         spec = checkpoint.read_spec(folder)
         # Only here: the process of the other arm must never load PyTorch.
+        threads.reserve(settings.threads, settings.spinning)
         from serve_app.detection.torch_detector import TorchDetector
 
         return Pipeline(TorchDetector(folder, settings), spec, self._limits), checkpoint.fingerprint(folder)
@@ -136,9 +138,10 @@ class OnnxDeployment(Arm):
         settings = parse(OnnxSettings, user_config, "OnnxDeployment.user_config")
         folder, manifest = artifact.find(settings)
         # Only here: an onnxruntime that does not import is this arm's status, not the application's end.
-        from serve_app.detection.onnx_detector import OnnxDetector
+        threads.reserve(settings.threads, settings.spinning)
+        from serve_app.detection.engines import open_engine
 
-        return Pipeline(OnnxDetector(folder, manifest, settings), manifest.spec, self._limits), manifest.fingerprint
+        return Pipeline(open_engine(folder, manifest, settings), manifest.spec, self._limits), manifest.fingerprint
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
         named = OnnxSettings.model_construct(**user_config)

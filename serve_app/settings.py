@@ -12,6 +12,7 @@ DEFAULT_CHECKPOINT = "demo/checkpoint"
 DEFAULT_ARTIFACT = "artifacts/demo"
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Engine = Literal["onnxruntime", "openvino"]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -73,13 +74,18 @@ class TorchSettings(_ArmSettings):
 
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the model runs.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Type of weights and arithmetic.")
+    spinning: bool = Field(False, description="Let waiting threads burn their core: only where no one else needs it.")
 
 
 class OnnxSettings(_ArmSettings):
     """`user_config` of OnnxDeployment. The checkpoint is only read for its fingerprint."""
 
     artifact: str = Field(DEFAULT_ARTIFACT, min_length=1, description="Folder that `python -m export` wrote.")
-    providers: list[str] = Field(["CPUExecutionProvider"], min_length=1, description="Execution providers, in order.")
+    engine: Engine = Field("onnxruntime", description="What runs the artifact.")
+    providers: list[str] = Field(
+        ["CPUExecutionProvider"], min_length=1, description="ONNX Runtime's execution providers, in order."
+    )
+    spinning: bool = Field(False, description="Let waiting threads burn their core: only where no one else needs it.")
 
 
 S = TypeVar("S", bound=BaseModel)

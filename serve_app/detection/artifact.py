@@ -5,6 +5,7 @@ Written by the export, read by the ONNX arm. Needs neither torch, onnxruntime no
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +17,8 @@ from serve_app.settings import OnnxSettings
 MODEL = "model.onnx"
 POSITIONS = "position_embeddings.npz"
 MANIFEST = "manifest.json"
+OPSET = 20  # the first with Gelu
+Precision = Literal["fp32", "bf16", "int8"]
 
 
 class Parity(BaseModel):
@@ -43,7 +46,7 @@ class Manifest(BaseModel):
     format: int = 1
     checkpoint: str
     fingerprint: str
-    precision: str
+    precision: Precision
     opset: int
     files: dict[str, str]
     spec: ModelSpec
@@ -78,6 +81,8 @@ def verify(folder: Path, manifest: Manifest, expected_fingerprint: str, remedy: 
             f"{folder} was exported from another checkpoint ({manifest.checkpoint}, {manifest.fingerprint[:19]}…; "
             f"expected {expected_fingerprint[:19]}…); {remedy}"
         )
+    if manifest.opset != OPSET:
+        raise ConfigurationError(f"{folder} was exported with opset {manifest.opset}, expected {OPSET}; {remedy}")
     if manifest.parity is None:
         raise ConfigurationError(f"{folder} never passed the export's comparison with its checkpoint; {remedy}")
     for name, expected in manifest.files.items():

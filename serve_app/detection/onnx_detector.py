@@ -5,16 +5,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from serve_app.detection import artifact
-from serve_app.detection.contract import (
-    BOXES,
-    LOGITS,
-    MID_POSITIONS,
-    PIXELS,
-    POSITIONS,
-    EngineInfo,
-    Pixels,
-    RawOutputs,
-)
+from serve_app.detection.contract import BOXES, LOGITS, EngineInfo, Pixels, RawOutputs
 from serve_app.detection.positions import PositionEmbeddings
 from serve_app.errors import ConfigurationError
 from serve_app.settings import OnnxSettings
@@ -25,10 +16,7 @@ class OnnxDetector:
 
     def __init__(self, folder: Path, manifest: artifact.Manifest, settings: OnnxSettings) -> None:
         """Load a verified artifact; raises ConfigurationError when the runtime lacks a provider or the opset."""
-        self._patch = manifest.spec.patch_size
-        self._positions = PositionEmbeddings.load(
-            folder / artifact.POSITIONS, manifest.spec.position_grid, manifest.spec.detection_tokens
-        )
+        self._positions = PositionEmbeddings.load(folder / artifact.POSITIONS, manifest.spec)
         self._session = _open_session(folder / artifact.MODEL, settings)
         self.info = EngineInfo(
             engine="onnxruntime",
@@ -40,11 +28,7 @@ class OnnxDetector:
 
     def infer(self, pixels: Pixels) -> RawOutputs:
         """Run the graph."""
-        positions = self._positions.for_grid(pixels.shape[2] // self._patch, pixels.shape[3] // self._patch)
-        feeds = {PIXELS: pixels, POSITIONS: positions.initial}
-        if positions.mid is not None:
-            feeds[MID_POSITIONS] = positions.mid
-        logits, boxes = self._session.run([LOGITS, BOXES], feeds)
+        logits, boxes = self._session.run([LOGITS, BOXES], self._positions.feeds(pixels))
         return RawOutputs(logits, boxes)
 
 
@@ -58,8 +42,7 @@ def _open_session(path: Path, settings: OnnxSettings) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
-    # Spinning threads win microseconds on an idle machine and take whole cores from the other arm on a shared one.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spinning)))
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(path, options, providers=settings.providers)

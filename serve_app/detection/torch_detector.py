@@ -6,6 +6,7 @@ import torch
 import transformers
 from transformers import YolosForObjectDetection
 
+from serve_app.detection import cpu
 from serve_app.detection.contract import EngineInfo, Pixels, RawOutputs
 from serve_app.errors import ConfigurationError
 from serve_app.settings import TorchSettings
@@ -17,9 +18,11 @@ class TorchDetector:
     """YolosForObjectDetection from safetensors weights, in inference mode."""
 
     def __init__(self, folder: Path, settings: TorchSettings) -> None:
-        """Load the checkpoint in `folder`; raises ConfigurationError when the device is not there."""
+        """Load the checkpoint in `folder`; raises ConfigurationError when the device or the CPU does not fit."""
         if settings.device != "cpu" and not torch.cuda.is_available():
             raise ConfigurationError(f"device {settings.device}: this machine offers PyTorch no CUDA; set device: cpu")
+        if settings.device == "cpu":
+            cpu.require(settings.precision)
         torch.set_num_threads(settings.threads)
         self._device, self._dtype = torch.device(settings.device), _DTYPES[settings.precision]
         model: torch.nn.Module = YolosForObjectDetection.from_pretrained(

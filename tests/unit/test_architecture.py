@@ -27,15 +27,24 @@ ALLOWED: dict[str, set[str]] = {
     "detection.checkpoint": {"detection.contract", "errors"},
     "detection.imaging": {"errors", "settings"},
     "detection.processing": {"detection.contract", "schemas"},
-    "detection.positions": set(),
-    "detection.torch_detector": {"detection.contract", "errors", "settings"},
+    "detection.positions": {"detection.contract"},
+    "detection.cpu": {"errors"},
+    "detection.threads": set(),
+    "detection.torch_detector": {"detection.contract", "detection.cpu", "errors", "settings"},
+    "detection.onnx_detector": {"detection.artifact", "detection.contract", "detection.positions", "errors",
+                                "settings"},
+    "detection.openvino_detector": {"detection.artifact", "detection.contract", "detection.positions", "errors",
+                                    "settings"},
+    "detection.engines": {"detection.artifact", "detection.contract", "detection.cpu", "detection.onnx_detector",
+                          "detection.openvino_detector", "errors", "settings"},
     "detection.pipeline": {"calls", "detection.contract", "detection.imaging", "detection.processing", "errors",
                            "schemas", "settings"},
 }  # fmt: skip
-HEAVY = {"torch", "transformers", "onnxruntime", "ray"}
+HEAVY = {"torch", "transformers", "onnxruntime", "openvino", "ray"}
 MAY_IMPORT_HEAVY = {
     "detection.torch_detector": {"torch", "transformers"},
     "detection.onnx_detector": {"onnxruntime"},
+    "detection.openvino_detector": {"openvino"},
     "backends": {"ray"},
     "metrics": {"ray"},
     "router": {"ray"},
