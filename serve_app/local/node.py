@@ -23,7 +23,9 @@ _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
 _START_TIMEOUT_S = 60
 _STOP_PATIENCE_S = 4
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
-_METRICS_REPORT_MS = 1000  # Ray's default of 10 s would make every scrape up to 10 s old
+# Ray's default of 10 s would make every scrape up to 10 s old. Ray forgets a gauge after two intervals, so that what it
+# says of its nodes, every 5 s by default, would come and go.
+_METRICS_REPORT_MS, _NODE_REPORT_MS = 1500, 2500
 
 
 class Ports(BaseModel):
@@ -157,6 +159,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str((folder / _TOKEN).resolve()),
         "RAY_metrics_report_interval_ms": str(_METRICS_REPORT_MS),
+        "REPORTER_UPDATE_INTERVAL_MS": str(_NODE_REPORT_MS),
         "RAY_worker_niceness": "0",  # Ray's default of 15 lets any other program slow the service down
     }
 
