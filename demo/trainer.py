@@ -19,6 +19,7 @@ from demo.samples import Batch, Batches, Pool
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 WARM_UP = 150
+MUON_FACTOR = 3.0
 EARLY_LAYER = 4
 
 
@@ -30,9 +31,9 @@ class Plan(NamedTuple):
     seed: int = 0
     peak_rate: float = 1e-3
     save_every_s: float = 180.0
-    sides: tuple[tuple[float, int], ...] = ((0.45, 128), (0.78, 160), (1.0, 224))
-    repeats: tuple[tuple[float, int], ...] = ((0.25, 3), (0.5, 2), (1.0, 1))
-    decay_from: float = 0.6
+    sides: tuple[tuple[float, int], ...] = ((0.62, 128), (0.88, 160), (1.0, 224))
+    repeats: tuple[tuple[float, int], ...] = ((0.25, 3), (0.45, 2), (1.0, 1))
+    decay_from: float = 0.55
 
     def short_side(self, step: int) -> int:
         """The batch's resolution: small pictures teach the same for a fraction of the time."""
@@ -84,9 +85,9 @@ class Trainer:
         self._model.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        for optimizer in self._optimizers:
+        for optimizer, factor in zip(self._optimizers, (MUON_FACTOR, 1.0), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = self.plan.rate(self.step)
+                group["lr"] = factor * self.plan.rate(self.step)
             optimizer.step()
         self.step += 1
         self.average.update(self._model, self.step)
@@ -124,7 +125,6 @@ def _optimizers(model: YolosForObjectDetection) -> list[torch.optim.Optimizer]:
     matrices = [weight for name, weight in model.named_parameters() if name in inner]
     others = [weight for name, weight in model.named_parameters() if name not in inner]
     return [
-        # match_rms_adamw: one learning rate then suits both.
         torch.optim.Muon(matrices, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, weight_decay=0.01, betas=(0.9, 0.98)),
     ]

@@ -18,9 +18,15 @@ def draw_backdrop(rng: Rng, height: int, width: int) -> NDArray[np.uint8]:
     return np.asarray(np.clip(ground * (1 + fall + uneven)[..., None], 0, 255), np.uint8)
 
 
+def _muted(colour: Floats, rng: Rng) -> Floats:
+    """Floors and sheets are paler than clothes."""
+    grey = colour.mean(axis=-1, keepdims=True)
+    return np.asarray(grey + (colour - grey) * rng.uniform(0.1, 0.6), np.float32)
+
+
 def _wall(rng: Rng, height: int, width: int) -> Floats:
     grain = rng.normal(0, rng.uniform(0.5, 5), (height, width, 1))
-    return np.asarray(random_colour(rng) + grain, np.float32)
+    return np.asarray(_muted(random_colour(rng), rng) + grain, np.float32)
 
 
 def _planks(rng: Rng, height: int, width: int) -> Floats:
@@ -45,17 +51,18 @@ def _tiles(rng: Rng, height: int, width: int) -> Floats:
     gap = max(1, side // 40)
     joint = ((rows + shift[0]) % side < gap) | ((columns + shift[1]) % side < gap)
     marble = 1 + 0.08 * smooth_noise(rng, height, width, side / 2)
-    base = random_colour(rng)
+    base = _muted(random_colour(rng), rng)
     return np.asarray(np.where(joint[..., None], base * rng.uniform(0.5, 1.3), base * marble[..., None]), np.float32)
 
 
 def _carpet(rng: Rng, height: int, width: int) -> Floats:
     """Tufts, and sometimes large ornaments in a second colour."""
     base = random_colour(rng)
+    base, other = _muted(base, rng), _muted(contrasting_colour(rng, base), rng)
     tufts = rng.normal(0, rng.uniform(6, 20), (height, width, 1))
     cell = min(height, width) * rng.uniform(0.05, 0.3)
     ornament = (smooth_noise(rng, height, width, cell) > rng.uniform(0.1, 0.9))[..., None]
-    return np.asarray(np.where(ornament, contrasting_colour(rng, base), base) + tufts, np.float32)
+    return np.asarray(np.where(ornament, other, base) + tufts, np.float32)
 
 
 def _bed(rng: Rng, height: int, width: int) -> Floats:
@@ -63,7 +70,8 @@ def _bed(rng: Rng, height: int, width: int) -> Floats:
     folds = smooth_noise(rng, height, width, min(height, width) * rng.uniform(0.15, 0.4))
     ridges = np.clip(1 - 4 * np.abs(folds), 0, 1)
     light = 1 + 0.12 * smooth_noise(rng, height, width, min(height, width) / 5) - rng.uniform(0, 0.2) * ridges
-    return np.asarray(woven(rng, height, width) * light[..., None], np.float32)
+    cloth = woven(rng, height, width)
+    return np.asarray(_muted(cloth, rng) * light[..., None], np.float32)
 
 
 def _grass(rng: Rng, height: int, width: int) -> Floats:

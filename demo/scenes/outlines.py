@@ -37,7 +37,7 @@ def _piece(half: list[tuple[float, float]], rng: Rng, wobble: float = 0.012) -> 
     right = np.asarray(half, np.float32)
     left = right[::-1] * np.asarray([-1, 1], np.float32)
     both = np.concatenate([right, left])
-    return smoothed(both + rng.normal(0, wobble, both.shape).astype(np.float32))
+    return smoothed(both + rng.normal(0, wobble, both.shape).astype(np.float32), rounds=3)
 
 
 def _sleeve(

@@ -18,8 +18,10 @@ from demo.scenes.fabric import Rng
 from demo.scenes.garment import draw_garment
 
 MOST_GARMENTS = 5
-LEAST_VISIBLE = 0.75
-TRIES = 12
+# Of the garments below, what a new one must leave to be seen: a little covering, or for most next to none.
+LEAST_VISIBLE = 0.8
+TIDY, TIDY_SHARE = 0.985, 0.6
+TRIES = 16
 # The share of the picture's shorter side a garment's longer side takes, by the number of garments.
 SIDES = {1: (0.6, 0.97), 2: (0.45, 0.85), 3: (0.38, 0.7), 4: (0.34, 0.6), 5: (0.3, 0.54)}
 
@@ -82,23 +84,23 @@ def _place(rng: Rng, label: int, count: int, owners: NDArray[np.int16], below: l
     sprite = Image.fromarray(draw_garment(rng, label, max(24, int(side))))
     angle = rng.normal(0, 10) if rng.random() < 0.94 else rng.uniform(-180, 180)
     turned = sprite.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    least = TIDY if rng.random() < TIDY_SHARE else LEAST_VISIBLE
     for attempt in range(TRIES):
         shrink = min(0.93**attempt, 0.98 * width / turned.width, 0.98 * height / turned.height)
         size = (max(8, int(turned.width * shrink)), max(8, int(turned.height * shrink)))
         rgba = np.asarray(turned.resize(size, Image.Resampling.BILINEAR) if shrink < 1 else turned)
         left, top = int(rng.integers(0, width - size[0] + 1)), int(rng.integers(0, height - size[1] + 1))
         layer = _Layer(label, rgba, left, top)
-        if _others_stay_visible(owners, layer, below):
+        if _others_stay_visible(owners, layer, below, least):
             return layer
     return None
 
 
-def _others_stay_visible(owners: NDArray[np.int16], layer: _Layer, below: list[_Layer]) -> bool:
+def _others_stay_visible(owners: NDArray[np.int16], layer: _Layer, below: list[_Layer], least: float) -> bool:
     covered = owners.copy()
     _window(covered, layer)[layer.rgba[..., 3] >= 128] = -1
     return all(
-        (covered == number).sum() >= LEAST_VISIBLE * (other.rgba[..., 3] >= 128).sum()
-        for number, other in enumerate(below)
+        (covered == number).sum() >= least * (other.rgba[..., 3] >= 128).sum() for number, other in enumerate(below)
     )
 
 
