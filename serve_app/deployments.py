@@ -46,18 +46,21 @@ class Arm(ABC):
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Load what `user_config` names and warm it up. Never raises: Serve would kill the replica and try for ever."""
-        told = {"reload": user_config.get("reload"), "pid": os.getpid()}
+        given = user_config.get("reload")
+        reload = given if isinstance(given, int) else None
         try:
             pipeline, fingerprint = self._load(user_config)
             pipeline.warm_up()
         except Exception as error:
             self._pipeline = None
             reason = self._reason(error, user_config)
-            self._status = BackendStatus.model_construct(state="unavailable", reason=reason, **told)
+            self._status = BackendStatus(state="unavailable", reason=reason, reload=reload, pid=os.getpid())
             logger.error("%s unavailable: %s", self.name, self._status.reason, exc_info=not _is_expected(error))
             return
         info = pipeline.detector.info
-        self._status = BackendStatus(state="ready", fingerprint=fingerprint, **told, **info._asdict())
+        self._status = BackendStatus(
+            state="ready", reload=reload, fingerprint=fingerprint, pid=os.getpid(), **info._asdict()
+        )
         self._pipeline = pipeline
         logger.info("%s ready: %s", self.name, self._status.model_dump_json(exclude={"state", "reason"}))
 

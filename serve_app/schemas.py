@@ -84,6 +84,7 @@ class BackendStatus(_Wire):
 
     state: Literal["ready", "starting", "unavailable"]
     reason: str | None = None
+    reload: int | None = Field(None, description="The `reload` of the configuration that this is the state of.")
     fingerprint: str | None = None
     engine: str | None = None
     device: str | None = None

@@ -48,7 +48,7 @@ def foreign(folder: Path) -> None:
     _edit_manifest(folder, fingerprint="sha256:" + "0" * 64)
 
 
-def no_manifest_json(folder: Path) -> None:
+def no_manifest(folder: Path) -> None:
     """A manifest that is no JSON."""
     (folder / artifact.MANIFEST).write_text("{")
 

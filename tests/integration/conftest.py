@@ -63,13 +63,18 @@ class Service:
     def deploy(self, ready: bool = True, **overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Deploy with `overrides` by deployment name; returns `/readyz` once it is in force."""
         config = self.config(overrides)
-        wanted = config["applications"][0]["deployments"][0]["user_config"]
+        policy, torch, onnx = (deployment["user_config"] for deployment in config["applications"][0]["deployments"])
         deploy.deploy(self.node, config)
 
         def done(state: dict[str, Any]) -> bool:
-            states = [backend["state"] for backend in state["backends"].values()]
-            return all(state["policy"][key] == value for key, value in wanted.items() if key != "breaker") and (
-                states == ["ready", "ready"] if ready else "starting" not in states
+            backends = state["backends"]
+            return (
+                all(state["policy"][key] == value for key, value in policy.items() if key != "breaker")
+                and all(
+                    backends[name].get("reload") == arm["reload"] for name, arm in (("torch", torch), ("onnx", onnx))
+                )
+                and (not ready or all(backend["state"] == "ready" for backend in backends.values()))
+                and self.application()["status"] == "RUNNING"
             )
 
         return deploy.wait_until(self.node, done, READY_TIMEOUT_S)
@@ -80,12 +85,16 @@ class Service:
         assert state is not None, "nobody answers /readyz"
         return state
 
+    def application(self) -> dict[str, Any]:
+        """What Serve itself says of the application."""
+        application: dict[str, Any] = deploy.dashboard_request(self.node, "GET")["applications"]["detect"]
+        return application
+
     def pids(self) -> dict[str, list[int]]:
         """Process ids of the running replicas, by deployment, from Serve itself."""
-        application = deploy.dashboard_request(self.node, "GET")["applications"]["detect"]
         return {
             name: sorted(replica["pid"] for replica in deployment["replicas"] if replica["state"] == "RUNNING")
-            for name, deployment in application["deployments"].items()
+            for name, deployment in self.application()["deployments"].items()
         }
 
 

@@ -135,6 +135,7 @@ def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(
     arm.raises = None
     arm.reconfigure({"reload": 2})
     assert status(arm) == ("ready", "")
+    assert asyncio.run(arm.status()).reload == 2
     asyncio.run(detect(arm))
 
 
@@ -214,6 +215,7 @@ def test_an_engine_error_names_no_internals(arm: FakeArm) -> None:
         (TorchDeployment, {"chekpoint": "x"}, "TorchDeployment.user_config.chekpoint: unknown key"),
         (OnnxDeployment, {"artifact": "./nowhere"}, "run: python -m export --checkpoint demo/checkpoint"),
         (OnnxDeployment, {"threads": 0}, "OnnxDeployment.user_config.threads"),
+        (OnnxDeployment, {"reload": "often", "checkpoint": 7}, "OnnxDeployment.user_config.reload"),
     ],
 )
 def test_the_real_arms_never_raise_while_loading(deployment: type[Arm], config: Mapping[str, Any], reason: str) -> None:

@@ -1,0 +1,124 @@
+"""An arm that cannot load never blocks the application: it says why and what repairs it; a reload brings it back."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration import artifacts
+from tests.integration.conftest import ROOT, Service
+
+pytestmark = pytest.mark.integration
+Detect = Callable[..., httpx.Response]
+
+
+class Repairs:
+    """Assigns everything to one arm and deploys it with a new `reload`, as an operator does after a repair."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._reloads = 0
+
+    def deploy(self, arm: str, **values: Any) -> dict[str, Any]:
+        self._reloads += 1
+        changed = {arm: values | {"reload": self._reloads}}
+        fraction = 1.0 if arm == "OnnxDeployment" else 0.0
+        return self._service.deploy(ready=False, Router={"onnx_fraction": fraction}, **changed)
+
+
+@pytest.fixture
+def repairs(service: Service) -> Repairs:
+    return Repairs(service)
+
+
+BROKEN = [
+    (artifacts.missing, "is missing"),
+    (artifacts.truncated, "its hash is not the manifest's"),
+    (artifacts.flipped_bit, "its hash is not the manifest's"),
+    (artifacts.foreign, "was exported from another checkpoint"),
+    (artifacts.no_manifest, "is damaged or from another version"),
+    (artifacts.unknown_opset, "cannot load"),
+]
+
+
+def test_the_onnx_arm_never_blocks_the_application(
+    service: Service, repairs: Repairs, detect: Detect, tmp_path: Path
+) -> None:
+    pids = service.pids()
+    folder = tmp_path / "artifact"
+    for damage, reason in BROKEN:
+        artifacts.make_good(folder)
+        damage(folder)
+        state = repairs.deploy("OnnxDeployment", artifact=str(folder))
+        assert state["backends"]["onnx"]["state"] == "unavailable"
+        told = state["backends"]["onnx"]["reason"]
+        assert reason in told
+        assert f"run: python -m export --checkpoint {ROOT}/demo/checkpoint --out {folder}" in told
+        assert told.endswith("then change OnnxDeployment.user_config.reload")
+        assert state["ready"]
+        assert_answered(detect, "onnx", "torch")
+        assert service.application()["status"] == "RUNNING"
+    artifacts.make_good(folder)
+    repairs.deploy("OnnxDeployment", artifact=str(folder))
+    assert_answered(detect, "onnx", "onnx")
+    assert service.pids() == pids
+
+
+def test_the_torch_arm_never_blocks_it_either(
+    service: Service, repairs: Repairs, detect: Detect, tmp_path: Path
+) -> None:
+    pids = service.pids()
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(ROOT / "demo/checkpoint", checkpoint)
+    weights = checkpoint / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    state = repairs.deploy("TorchDeployment", checkpoint=str(checkpoint))
+    assert state["backends"]["torch"]["reason"].endswith("then change TorchDeployment.user_config.reload")
+    assert_answered(detect, "torch", "onnx")
+    weights.write_bytes(whole)
+    repairs.deploy("TorchDeployment", checkpoint=str(checkpoint))
+    assert_answered(detect, "torch", "torch")
+    assert service.pids() == pids
+
+
+def test_with_both_arms_broken_the_answer_is_an_honest_503(service: Service, repairs: Repairs, detect: Detect) -> None:
+    nowhere = {"checkpoint": "./nowhere", "reload": 99}
+    service.deploy(ready=False, TorchDeployment=nowhere, OnnxDeployment=nowhere)
+    response = detect()
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (503, "backend_unavailable")
+    assert int(response.headers["Retry-After"]) > 0
+    assert "nowhere" not in problem["detail"]
+    ready = httpx.get(f"{service.url}/readyz", trust_env=False)
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+
+
+def test_an_onnxruntime_that_does_not_import_is_a_status(
+    service: Service, repairs: Repairs, detect: Detect, tmp_path: Path
+) -> None:
+    poison = tmp_path / "onnxruntime"
+    poison.mkdir()
+    (poison / "__init__.py").write_text("raise ImportError('libonnxruntime.so: cannot open shared object file')\n")
+    options = {"ray_actor_options": {"num_cpus": 0.8, "runtime_env": {"env_vars": {"PYTHONPATH": str(tmp_path)}}}}
+    state = repairs.deploy("OnnxDeployment", options=options)
+    told = state["backends"]["onnx"]["reason"]
+    assert "cannot open shared object file" in told
+    assert "run: pip install --force-reinstall -c constraints.txt onnxruntime" in told
+    assert_answered(detect, "onnx", "torch")
+    assert service.application()["status"] == "RUNNING"
+    pids = service.pids()
+    shutil.rmtree(poison)
+    repairs.deploy("OnnxDeployment", options=options)
+    assert_answered(detect, "onnx", "onnx")
+    assert service.pids() == pids
+
+
+def assert_answered(detect: Detect, assigned: str, backend: str) -> None:
+    response = detect()
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert (answer["assigned"], answer["backend"]) == (assigned, backend)
