@@ -9,7 +9,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 ONNX ?=
 UP_ARGS ?=
 
-.PHONY: serve stop split status test check unit integration export bench help clean
+.PHONY: serve stop split status monitor test check unit integration export bench help clean
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
 
@@ -38,6 +38,10 @@ stop:
 split: $(STAMP)
 	@test -n "$(ONNX)" || { echo "say which share goes to ONNX: make split ONNX=0.3" >&2; exit 2; }
 	@$(BIN)/python -m serve_app.local split $(ONNX)
+
+# make monitor  Prometheus on the running service, until Ctrl-C
+monitor: $(STAMP)
+	@$(BIN)/python -m serve_app.local.monitor
 
 # make check   lint and types
 check: $(DEV_STAMP)
