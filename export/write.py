@@ -17,7 +17,6 @@ from export.current import is_current
 from export.quantize import quantize
 from export.request import Request
 from serve_app.detection import artifact, checkpoint, cpu
-from serve_app.detection.contract import ModelSpec
 from serve_app.detection.engines import ENGINES, open_engine
 from serve_app.detection.torch_detector import TorchDetector
 from serve_app.errors import ConfigurationError
@@ -43,20 +42,10 @@ def write(request: Request, say: Say) -> artifact.Manifest:
     _check_target(request.out)
     cpu.require(request.precision)
     folder = checkpoint.resolve(request.checkpoint, request.revision)
-    spec = checkpoint.read_spec(folder)
     pictures = samples.load(request.images)
     with _beside(request.out) as work:
-        say(f"tracing {request.checkpoint}")
-        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        model = graph.load_model(folder)
-        graph.write_positions(model, work / artifact.POSITIONS)
-        graph.write_graph(model, spec, work / artifact.MODEL)
-        del model
-        if request.precision == "int8":
-            say("quantising")
-            quantize(work / artifact.MODEL, work / artifact.MODEL)
+        draft = build(work, folder, request.checkpoint, request.precision, say)
         say(f"comparing both engines on {len(pictures)} images")
-        draft = _draft(work, folder, spec, request)
         verdict = _judge(work, folder, draft, request, pictures)
         if verdict.faults:
             _drop_earlier(request)
@@ -65,6 +54,35 @@ def write(request: Request, say: Say) -> artifact.Manifest:
         (work / artifact.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         _replace(work, request.out)
     return manifest
+
+
+def build(work: Path, folder: Path, name: str, precision: artifact.Precision, say: Say) -> artifact.Manifest:
+    """Write graph and embeddings of the checkpoint in `folder`, called `name`; gives the manifest before the gate."""
+    say(f"tracing {name}")
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    spec = checkpoint.read_spec(folder)
+    model = graph.load_model(folder)
+    graph.write_positions(model, work / artifact.POSITIONS)
+    graph.write_graph(model, spec, work / artifact.MODEL)
+    del model
+    if precision == "int8":
+        say("quantising")
+        quantize(work / artifact.MODEL, work / artifact.MODEL)
+    return artifact.Manifest(
+        checkpoint=name,
+        fingerprint=checkpoint.fingerprint(folder),
+        precision=precision,
+        opset=artifact.OPSET,
+        files={file: artifact.file_hash(work / file) for file in (artifact.MODEL, artifact.POSITIONS)},
+        spec=spec,
+        parity=None,
+        versions={
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )
 
 
 def _check_target(out: Path) -> None:
@@ -88,25 +106,6 @@ def _beside(out: Path) -> Iterator[Path]:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _draft(work: Path, folder: Path, spec: ModelSpec, request: Request) -> artifact.Manifest:
-    """The manifest as far as it is known before the gate."""
-    return artifact.Manifest(
-        checkpoint=request.checkpoint,
-        fingerprint=checkpoint.fingerprint(folder),
-        precision=request.precision,
-        opset=artifact.OPSET,
-        files={name: artifact.file_hash(work / name) for name in (artifact.MODEL, artifact.POSITIONS)},
-        spec=spec,
-        parity=None,
-        versions={
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
-    )
 
 
 def _judge(

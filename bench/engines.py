@@ -1,0 +1,71 @@
+"""`python -m bench.engines`: every engine and precision this machine runs, side by side, each in its own process."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from bench import machine, report, subjects
+from bench.contenders import available
+from bench.flops import measured_peak
+from bench.measure import Plan, measure
+from bench.subjects import Subject
+from serve_app.errors import ConfigurationError
+
+_QUICK_ROUNDS = 3
+
+
+class Model(StrEnum):
+    """Which models to measure on."""
+
+    demo = "demo"
+    small = "small"
+    both = "both"
+
+
+def main(
+    model: Annotated[Model, typer.Option(help="The shipped checkpoint, a random YOLOS-small, or both.")] = Model.both,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of every engine.")] = 2,
+    spinning: Annotated[bool, typer.Option(help="Let waiting threads burn their core, in every engine.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK_ROUNDS} rounds each, for a first look.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for engines.json, .md and .png.")] = subjects.WORK / "engines",
+) -> None:
+    """Measure every engine and precision available; write a table, JSON and a plot."""
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        _run(model, threads, spinning, quick, out, console)
+    except ConfigurationError as error:
+        sys.stderr.write(f"error: {error.detail}\n")
+        raise typer.Exit(2) from None
+
+
+def _run(model: Model, threads: int, spinning: bool, quick: bool, out: Path, console: Console) -> None:
+    contenders, missing = available()
+    for line in missing:
+        console.print(f"left out: {line}")
+    facts, peak = machine.describe(threads, spinning), measured_peak(threads)
+    rows: list[report.Row] = []
+    for subject in _subjects(model):
+        plan = Plan(subject, contenders, _QUICK_ROUNDS if quick else subject.rounds, threads, spinning)
+        with Progress(console=console) as progress:
+            task = progress.add_task(subject.name, total=plan.steps)
+            rows += measure(plan, lambda: progress.advance(task))  # noqa: B023 - called within this turn only
+        peak = max(peak, measured_peak(threads))  # its best stretch counts, as it would on an idle machine
+    facts["fp32 peak"] = f"{peak / 1e9:.0f} GFLOP/s"
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items()))
+    report.write(out, facts, peak, rows)
+    console.print(report.table(rows, peak))
+    console.print(f"written to {out}")
+
+
+def _subjects(model: Model) -> list[Subject]:
+    made = {Model.demo: [subjects.demo], Model.small: [subjects.small], Model.both: [subjects.demo, subjects.small]}
+    return [make() for make in made[model]]
+
+
+if __name__ == "__main__":
+    typer.run(main)

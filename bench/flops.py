@@ -1,0 +1,57 @@
+"""Floating-point operations: how many a YOLOS forward pass takes, and how many this machine can do in a second."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+_SIDE = 2048
+_TRIES = 5
+
+
+class Shape(NamedTuple):
+    """A YOLOS encoder as its configuration describes it."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    labels: int
+    detection_tokens: int
+    patch: int
+
+
+def operations(shape: Shape, height: int, width: int, pruned: bool) -> int:
+    """Multiplications and additions of the matrix products for one image; `pruned` as the exported graph is.
+
+    The exported graph computes the last layer for the detection tokens only (`export.graph`). Softmax, GELU and
+    normalisation are left out: a hundredth of the whole.
+    """
+    patches = (height // shape.patch) * (width // shape.patch)
+    tokens = 1 + patches + shape.detection_tokens
+    whole = (shape.layers - pruned) * _layer(shape, tokens, tokens)
+    last = _layer(shape, shape.detection_tokens, tokens) if pruned else 0
+    embedding = 2 * patches * 3 * shape.patch**2 * shape.hidden
+    heads = 2 * shape.detection_tokens * shape.hidden * (4 * shape.hidden + shape.labels + 1 + 4)
+    return whole + last + embedding + heads
+
+
+def _layer(shape: Shape, asking: int, tokens: int) -> int:
+    keys_and_values = 2 * tokens * 2 * shape.hidden**2
+    query_and_output = 2 * asking * 2 * shape.hidden**2
+    perceptron = 2 * asking * 2 * shape.hidden * shape.intermediate
+    attention = 2 * asking * tokens * 2 * shape.hidden
+    return keys_and_values + query_and_output + perceptron + attention
+
+
+def measured_peak(threads: int) -> float:
+    """Operations per second of this machine's best fp32 matrix product, by PyTorch, in this process."""
+    import torch  # only the process that measures the peak needs it
+
+    torch.set_num_threads(threads)
+    left, right = (torch.rand(_SIDE, _SIDE) for _ in range(2))
+    seconds = []
+    for _ in range(_TRIES + 1):
+        start = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - start)
+    return float(2 * _SIDE**3 / np.min(seconds[1:]))

@@ -1,0 +1,129 @@
+"""The measurement itself: start every engine, run them in interleaved rounds, compare their answers.
+
+Used by `bench.engines`. One round runs each engine once, so that whatever else the machine does falls on all alike.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+
+from bench import subjects
+from bench.contenders import REFERENCE, Contender
+from bench.flops import operations
+from bench.messages import Order
+from bench.process import Process
+from bench.report import Row
+from bench.statistics import median, ratio
+from bench.subjects import Subject
+from export import parity, samples
+from serve_app.agreement import TOLERANCE
+from serve_app.detection import checkpoint
+from serve_app.detection.artifact import Precision
+from serve_app.detection.contract import Pixels
+
+_WARM_UPS = 2
+
+Advance = Callable[[], None]
+Size = tuple[int, int]
+
+
+class Plan(NamedTuple):
+    """What to measure, and how."""
+
+    subject: Subject
+    contenders: list[Contender]
+    rounds: int
+    threads: int
+    spinning: bool
+
+    @property
+    def precisions(self) -> list[Precision]:
+        """Of the artifacts it needs."""
+        return sorted({contender.precision for contender in self.contenders if contender.engine != "torch"})
+
+    @property
+    def steps(self) -> int:
+        """How often `measure` calls `advance`."""
+        return len(self.precisions) + len(self.contenders) * len(self.subject.sizes) * self.rounds
+
+
+class Series(NamedTuple):
+    """One engine at one size: the seconds of each round, and its memory at the end."""
+
+    seconds: list[float]
+    peak_bytes: int
+
+
+def measure(plan: Plan, advance: Advance) -> list[Row]:
+    """Run a plan. Raises ConfigurationError when an engine does not come up."""
+    for precision in plan.precisions:
+        subjects.export(plan.subject, precision)
+        advance()
+    with ExitStack() as running:
+        workers = {contender: running.enter_context(Process(_order(plan, contender))) for contender in plan.contenders}
+        series = {size: _rounds(workers, _noise(size), plan.rounds, advance) for size in plan.subject.sizes}
+        verdicts = {contender: _deviation(plan.subject, workers, contender) for contender in workers}
+    return list(_rows(plan, series, verdicts))
+
+
+def _order(plan: Plan, contender: Contender) -> Order:
+    return Order(
+        contender.engine,
+        contender.precision,
+        plan.subject.checkpoint,
+        None if contender.engine == "torch" else plan.subject.artifact(contender.precision),
+        plan.threads,
+        plan.spinning,
+    )
+
+
+def _noise(size: Size) -> Pixels:
+    """A normalised image of nothing: the time depends on the size alone."""
+    return np.random.default_rng(0).standard_normal((1, 3, *size), dtype=np.float32)
+
+
+def _rounds(
+    workers: dict[Contender, Process], pixels: Pixels, rounds: int, advance: Advance
+) -> dict[Contender, Series]:
+    for worker in workers.values():
+        for _ in range(_WARM_UPS):
+            worker.infer(pixels)
+    seconds: dict[Contender, list[float]] = {contender: [] for contender in workers}
+    peaks: dict[Contender, int] = {}
+    for _ in range(rounds):
+        for contender, worker in workers.items():
+            answer = worker.answer(pixels)
+            seconds[contender].append(answer.seconds)
+            peaks[contender] = answer.peak_bytes
+            advance()
+    return {contender: Series(seconds[contender], peaks[contender]) for contender in workers}
+
+
+def _deviation(subject: Subject, workers: dict[Contender, Process], contender: Contender) -> parity.Verdict:
+    spec = checkpoint.read_spec(subject.checkpoint)
+    pictures = samples.load(None)[: subject.compared]
+    return parity.check(workers[REFERENCE], workers[contender], spec, pictures, TOLERANCE, exact=False)
+
+
+def _rows(
+    plan: Plan, series: dict[Size, dict[Contender, Series]], verdicts: dict[Contender, parity.Verdict]
+) -> Iterator[Row]:
+    shape = subjects.shape(plan.subject)
+    for (height, width), found in series.items():
+        for contender, (seconds, peak_bytes) in found.items():
+            work = operations(shape, height, width, pruned=contender.engine != "torch")
+            yield Row(
+                model=plan.subject.name,
+                height=height,
+                width=width,
+                contender=contender.name,
+                seconds=median(seconds),
+                ratio=ratio(found[REFERENCE].seconds, seconds),
+                operations=work,
+                peak_bytes=peak_bytes,
+                score_deviation=verdicts[contender].parity.score_deviation,
+                box_deviation=verdicts[contender].parity.box_deviation,
+                unmatched=sum(case.agreement.unmatched for case in verdicts[contender].cases),
+            )
