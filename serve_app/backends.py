@@ -65,7 +65,13 @@ class BackendClient(Protocol):
         ...
 
     async def detect(
-        self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
+        self,
+        data: bytes,
+        options: Options,
+        timeout_s: float,
+        *,
+        only_if_idle: bool = False,
+        last_resort: bool = False,
     ) -> DetectionResult:
         """Detect objects, or raise BackendFailure, or the client's own error."""
         ...
@@ -82,42 +88,57 @@ class ServeBackend:
         self._status = handle.options(method_name="status")
         self._heard = time.monotonic()
         self._in_doubt = asyncio.Event()
+        self._impatient: set[asyncio.Timeout] = set()
 
     @property
     def is_ready(self) -> bool:
-        """Whether the arm last said that it can answer."""
-        return self.status.state == "ready"
+        """Whether the arm last said that it can answer, and Serve still knows a replica of it."""
+        return self.status.state == "ready" and _has_replicas(self._detect)
 
     async def detect(
-        self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
+        self,
+        data: bytes,
+        options: Options,
+        timeout_s: float,
+        *,
+        only_if_idle: bool = False,
+        last_resort: bool = False,
     ) -> DetectionResult:
         """Run one detection on a replica; gives up, and cancels it, after `timeout_s` seconds.
 
-        Raises InvalidImage or TooLarge as the backend found them, BackendFailure for everything else.
+        Unless it is the `last_resort`, it also gives up when the arm is lost: Serve would let it wait for the next
+        replica. Raises InvalidImage or TooLarge as the backend found them, BackendFailure for everything else.
         """
         self.under_way += 1
-        asked = time.perf_counter()
+        asked, patience = time.perf_counter(), asyncio.timeout(timeout_s)
+        if not last_resort:
+            self._impatient.add(patience)
         try:
             call = self._detect.remote(data, options, timeout_s, only_if_idle)
-            result: DetectionResult = await _bounded(call, timeout_s)
+            result: DetectionResult = await _bounded(call, patience)
             return _with_all_waiting(result, time.perf_counter() - asked)
         except TimeoutError:
+            if time.perf_counter() - asked < timeout_s:
+                raise self._no_replica() from None
             raise BackendFailure("timeout", DeadlineExceeded(f"{self.name} did not answer in time")) from None
         except Exception as error:
             self._explain(error)
         finally:
+            self._impatient.discard(patience)
             self.under_way -= 1
 
     async def refresh_status(self) -> None:
         """Ask a replica for its status. A slow answer is no outage, a silence of some seconds is."""
         self._in_doubt.clear()
+        if self.status.state == "ready" and not _has_replicas(self._status):
+            self._lost()
         try:
-            self.status = await _bounded(self._status.remote(), _STATUS_TIMEOUT_S)
+            self.status = await _bounded(self._status.remote(), asyncio.timeout(_STATUS_TIMEOUT_S))
             self._heard = time.monotonic()
         except BackPressureError:
             self._heard = time.monotonic()  # full queues are no silence
         except TimeoutError:
-            if self.is_ready and time.monotonic() - self._heard > _SILENCE_S:
+            if self.status.state == "ready" and time.monotonic() - self._heard > _SILENCE_S:
                 self._lost()
         except (RayActorError, DeploymentUnavailableError):
             self._lost()
@@ -131,6 +152,12 @@ class ServeBackend:
     def _lost(self) -> None:
         self.status = BackendStatus(state="unavailable", reason=f"no replica of {self.name} answers")
         self._in_doubt.set()
+        for patience in self._impatient:
+            with contextlib.suppress(RuntimeError):  # over already, and about to leave the set
+                patience.reschedule(0)
+
+    def _no_replica(self) -> BackendFailure:
+        return BackendFailure("unavailable", BackendUnavailable(f"{self.name} has no replica"))
 
     def _explain(self, error: Exception) -> NoReturn:
         # Ray raises a class that is both its own error and ours; only `cause` holds our attributes untouched.
@@ -141,7 +168,7 @@ class ServeBackend:
             case BackPressureError() | Overloaded():
                 raise BackendFailure("queue_full", Overloaded(f"the queue of {self.name} is full")) from None
             case DeploymentUnavailableError():
-                raise BackendFailure("unavailable", BackendUnavailable(f"{self.name} has no replica")) from None
+                raise self._no_replica() from None
             case RayActorError():
                 self._lost()
                 raise BackendFailure("replica_died", BackendUnavailable(f"a replica of {self.name} died")) from None
@@ -167,10 +194,18 @@ def _with_all_waiting(result: DetectionResult, seconds: float) -> DetectionResul
     return result.model_copy(update={"stages": {**result.stages, "queue": max(seconds - work, 0.0)}})
 
 
-async def _bounded(response: Any, timeout_s: float) -> Any:
-    """Await a handle's response for at most `timeout_s`; whoever stops waiting also stops the work."""
+def _has_replicas(handle: Any) -> bool:
+    # Serve keeps a call waiting where it knows no replica, and tells so nowhere but in its own table.
     try:
-        async with asyncio.timeout(timeout_s):
+        return bool(handle._router._asyncio_router.request_router.curr_replicas)
+    except AttributeError:
+        return True  # not connected yet, or another Ray: the arm's silence will tell
+
+
+async def _bounded(response: Any, patience: asyncio.Timeout) -> Any:
+    """Await a handle's response as long as the patience lasts; whoever stops waiting also stops the work."""
+    try:
+        async with patience:
             return await response
     except (TimeoutError, asyncio.CancelledError):
         response.cancel()

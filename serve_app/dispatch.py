@@ -63,7 +63,7 @@ class Dispatcher:
             if policy.fallback and call.forced is None:
                 return await self._answer_or_fall_back(call, policy, assigned)
             self._refuse_if_open(assigned, policy)
-            result = await self._ask(assigned, call, policy, _time_left(call))
+            result = await self._ask(assigned, call, policy, _time_left(call), last_resort=True)
             return Answer(result, assigned, assigned)
         except BackendFailure as failure:
             raise failure.error from failure
@@ -78,9 +78,10 @@ class Dispatcher:
             return Answer(await self._ask(assigned, call, policy, timeout_s), assigned, assigned)
         except BackendFailure as first:
             self._metrics.fallback(assigned, first.reason)
-            # The last resort: asked even if its breaker is open, for there is nothing left to lose.
+            # Asked even if its breaker is open, for there is nothing left to lose.
             try:
-                return Answer(await self._ask(rescuer, call, policy, _time_left(call)), assigned, rescuer)
+                result = await self._ask(rescuer, call, policy, _time_left(call), last_resort=True)
+                return Answer(result, assigned, rescuer)
             except BackendFailure as second:
                 if second.reason == "timeout":
                     raise DeadlineExceeded("neither backend answered before the deadline") from second
@@ -95,11 +96,13 @@ class Dispatcher:
         if not self._backends[name].is_ready and self._backends[rescuer].is_ready:
             raise BackendFailure("unavailable", BackendUnavailable(f"{name} is not available"))
 
-    async def _ask(self, name: Backend, call: Call, policy: TrafficPolicy, timeout_s: float) -> DetectionResult:
+    async def _ask(
+        self, name: Backend, call: Call, policy: TrafficPolicy, timeout_s: float, last_resort: bool = False
+    ) -> DetectionResult:
         breaker = self.breakers[name]
         era = breaker.era
         try:
-            result = await self._backends[name].detect(call.data, call.options, timeout_s)
+            result = await self._backends[name].detect(call.data, call.options, timeout_s, last_resort=last_resort)
         except BackendFailure as failure:
             if _is_the_arms_fault(failure, timeout_s, policy):
                 breaker.failed(era, policy.breaker)

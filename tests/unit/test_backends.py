@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -60,11 +61,20 @@ class FakeHandle:
         self.takes_s: dict[str, float] = {}
         self.responses: list[FakeResponse] = []
         self.arguments: list[tuple[Any, ...]] = []
+        self.replicas: dict[str, str] | None = None
 
     def options(self, method_name: str) -> Any:
         outer = self
 
         class Bound:
+            @property
+            def _router(self) -> Any:
+                """Where Ray 2.60 keeps its table of replicas."""
+                if outer.replicas is None:
+                    raise AttributeError
+                table = SimpleNamespace(curr_replicas=outer.replicas)
+                return SimpleNamespace(_asyncio_router=SimpleNamespace(request_router=table))
+
             def remote(self, *arguments: Any) -> FakeResponse:
                 outer.arguments.append(arguments)
                 response = FakeResponse(outer.outcomes[method_name], outer.takes_s.get(method_name, 0))
@@ -170,6 +180,38 @@ def test_a_timeout_gives_up_in_time_and_cancels_the_call(handle: FakeHandle) -> 
     assert time.monotonic() - began < 5
     assert caught.value.reason == "timeout"
     assert handle.responses[0].cancelled
+
+
+def test_a_call_leaves_an_arm_that_is_lost_unless_it_is_the_last_resort(handle: FakeHandle) -> None:
+    handle.takes_s["detect"] = 0.1
+
+    async def use(backend: ServeBackend) -> None:
+        impatient = asyncio.ensure_future(backend.detect(b"image", Options(), FOREVER))
+        patient = asyncio.ensure_future(backend.detect(b"image", Options(), FOREVER, last_resort=True))
+        await asyncio.sleep(0.01)
+        handle.outcomes["status"] = ActorDiedError()
+        await backend.refresh_status()
+        with pytest.raises(BackendFailure) as caught:
+            await impatient
+        assert caught.value.reason == "unavailable"
+        assert not patient.done()
+        await patient
+
+    with_backend(handle, use)
+    assert [response.cancelled for response in handle.responses] == [True, False, False]
+
+
+def test_an_arm_without_a_replica_in_serves_table_is_not_ready(handle: FakeHandle) -> None:
+    replicas: dict[str, str] = {"replica": "running"}
+    handle.replicas = replicas
+
+    async def use(backend: ServeBackend) -> None:
+        await backend.refresh_status()
+        assert backend.is_ready
+        replicas.clear()
+        assert not backend.is_ready
+
+    with_backend(handle, use)
 
 
 def test_a_caller_that_goes_away_cancels_the_call(handle: FakeHandle) -> None:

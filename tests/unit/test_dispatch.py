@@ -52,7 +52,13 @@ class FakeArm:
         self.given: list[float] = []
 
     async def detect(
-        self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
+        self,
+        data: bytes,
+        options: Options,
+        timeout_s: float,
+        *,
+        only_if_idle: bool = False,
+        last_resort: bool = False,
     ) -> DetectionResult:
         self.given.append(timeout_s)
         await asyncio.sleep(min(self.takes_s, timeout_s))

@@ -39,7 +39,13 @@ class FakeArm:
         self.asked: list[bool] = []
 
     async def detect(
-        self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
+        self,
+        data: bytes,
+        options: Options,
+        timeout_s: float,
+        *,
+        only_if_idle: bool = False,
+        last_resort: bool = False,
     ) -> DetectionResult:
         self.asked.append(only_if_idle)
         await asyncio.sleep(self.takes_s)
