@@ -34,9 +34,10 @@ def load_progress(path: Path, model: nn.Module, average: Average, optimizers: li
     """Restore a run into the given objects; returns the step to go on with, 0 where there is nothing saved."""
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
-    average.weights = state["average"]
+    for name, value in state["average"].items():
+        average.weights[name].copy_(value)
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     return int(state["step"])

@@ -65,20 +65,20 @@ class Batches(Dataset[Batch]):
         return canvas._replace(pixels=jittered(rng, canvas.pixels))
 
     def _cut_out(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
-        photos, drawn = self._pool.photos, self._pool.drawn
-        bank = drawn if photos is None or (drawn is not None and rng.random() < DRAWN_SHARE) else photos
-        assert bank is not None  # noqa: S101 - for the type checker: a pool has one of the two
+        banks = [bank for bank in (self._pool.photos, self._pool.drawn) if bank is not None]
+        bank = banks[-1] if rng.random() < DRAWN_SHARE else banks[0]
         number = self._pick(rng, bank)
         picture = bank.picture(number)
         return (recoloured(rng, picture) if rng.random() < 0.25 else picture), int(bank.labels[number])
 
     def _backdrop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A drawn backdrop, or the largest strip beside the garment of some photo."""
+        """A drawn backdrop, or the largest strip beside the garment of some photo; of neither, a single pixel."""
         photos, backdrops = self._pool.photos, self._pool.backdrops
-        if photos is None or (backdrops is not None and rng.random() < 0.6):
-            assert backdrops is not None  # noqa: S101
+        if backdrops is not None and (photos is None or rng.random() < 0.6):
             return backdrops.picture(int(rng.integers(len(backdrops))))[..., :3]
-        return _free_strip(photos.picture(int(rng.integers(len(photos)))))
+        if photos is not None:
+            return _free_strip(photos.picture(int(rng.integers(len(photos)))))
+        return np.zeros((1, 1, 3), np.uint8)
 
     def _pick(self, rng: np.random.Generator, bank: Bank) -> int:
         return int(np.searchsorted(self._weights[id(bank)], rng.random()))

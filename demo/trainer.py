@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     seed: int = 0
     peak_rate: float = 1e-3
     save_every_s: float = 180.0
-    sides: tuple[tuple[float, int], ...] = ((0.62, 128), (0.88, 160), (1.0, 224))
+    sides: tuple[tuple[float, int], ...] = ((0.7, 128), (0.92, 160), (1.0, 224))
     repeats: tuple[tuple[float, int], ...] = ((0.25, 3), (0.45, 2), (1.0, 1))
     decay_from: float = 0.55
 
