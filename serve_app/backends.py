@@ -40,6 +40,7 @@ Reason = Literal[
     "message_too_large",
     "internal",
 ]
+_NOW = 0.0  # before any time of an event loop
 _STATUS_TIMEOUT_S = 2.0
 # Some time for a replica that is only busy; Serve itself needs three failed health checks to give one up.
 _SILENCE_S = 5.0
@@ -118,7 +119,7 @@ class ServeBackend:
             result: DetectionResult = await _bounded(call, patience)
             return _with_all_waiting(result, time.perf_counter() - asked)
         except TimeoutError:
-            if time.perf_counter() - asked < timeout_s:
+            if patience.when() == _NOW:
                 raise self._no_replica() from None
             raise BackendFailure("timeout", DeadlineExceeded(f"{self.name} did not answer in time")) from None
         except Exception as error:
@@ -154,7 +155,7 @@ class ServeBackend:
         self._in_doubt.set()
         for patience in self._impatient:
             with contextlib.suppress(RuntimeError):  # over already, and about to leave the set
-                patience.reschedule(0)
+                patience.reschedule(_NOW)
 
     def _no_replica(self) -> BackendFailure:
         return BackendFailure("unavailable", BackendUnavailable(f"{self.name} has no replica"))

@@ -183,7 +183,7 @@ def test_a_timeout_gives_up_in_time_and_cancels_the_call(handle: FakeHandle) -> 
 
 
 def test_a_call_leaves_an_arm_that_is_lost_unless_it_is_the_last_resort(handle: FakeHandle) -> None:
-    handle.takes_s["detect"] = 0.1
+    handle.takes_s["detect"] = 1.0
 
     async def use(backend: ServeBackend) -> None:
         impatient = asyncio.ensure_future(backend.detect(b"image", Options(), FOREVER))
@@ -259,14 +259,14 @@ class TestStatus:
     def test_one_slow_answer_is_none_but_a_silence_is(
         self, handle: FakeHandle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("serve_app.backends._STATUS_TIMEOUT_S", 0.02)
-        monkeypatch.setattr("serve_app.backends._SILENCE_S", 0.05)
+        monkeypatch.setattr("serve_app.backends._STATUS_TIMEOUT_S", 0.15)
+        monkeypatch.setattr("serve_app.backends._SILENCE_S", 0.5)
         states = []
 
         async def use(backend: ServeBackend) -> None:
             await backend.refresh_status()
             handle.takes_s["status"] = FOREVER
-            for _ in range(4):
+            for _ in range(6):
                 await backend.refresh_status()
                 states.append(backend.is_ready)
             handle.takes_s["status"] = 0

@@ -1,0 +1,81 @@
+"""The shadow run on the running service: it compares what the arms found, and no answer waits for it."""
+
+import concurrent.futures
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.conftest import Service
+from tests.integration.faults import counted, eventually, frozen
+
+pytestmark = pytest.mark.integration
+Detect = Callable[..., httpx.Response]
+RESULTS = ("agree", "disagree", "failed", "dropped")
+
+
+def report(client: httpx.Client) -> dict[str, Any]:
+    content: dict[str, Any] = client.get("/shadow/disagreements").raise_for_status().json()
+    return content
+
+
+def finished(client: httpx.Client, pair: str) -> int:
+    return sum(report(client)[pair][result] for result in RESULTS)
+
+
+def test_the_arms_agree_and_so_does_torch_with_itself(
+    service: Service, client: httpx.Client, detect: Detect, photo: bytes
+) -> None:
+    for pair, noise_share in (("comparisons", 0.0), ("noise_floor", 1.0)):
+        service.deploy(Router={"shadow_fraction": 1.0, "shadow_noise_share": noise_share})
+        before, name = report(client)[pair], "agree" if pair == "comparisons" else "noise_agree"
+        in_series = counted(client, "detect_shadow_total", result=name)
+        for number in range(1, 6):
+            answer = client.post("/detect?threshold=0.05", content=photo, headers={"Content-Type": "image/jpeg"})
+            assert answer.json()["detections"]
+            wanted = before["agree"] + number
+            eventually(lambda wanted=wanted, pair=pair: report(client)[pair]["agree"] == wanted)  # type: ignore[misc]
+        after = report(client)[pair]
+        assert after["disagree"] == before["disagree"]
+        assert after["max_score_deviation"] < 1e-3
+        assert after["max_box_deviation"] < 1e-3
+        eventually(lambda n=name, b=in_series: counted(client, "detect_shadow_total", result=n) == b + 5)  # type: ignore[misc]
+    assert report(client)["noise_floor"]["max_score_deviation"] == 0.0
+
+
+def test_a_hanging_other_arm_slows_no_answer_and_is_not_queued_for(
+    service: Service, client: httpx.Client, detect: Detect
+) -> None:
+    service.deploy(Router={"shadow_fraction": 1.0, "shadow_noise_share": 0.0, "arm_timeout_s": 20})
+    (onnx,) = service.pids()["OnnxDeployment"]
+    before = report(client)["comparisons"]
+    with frozen(onnx):
+        began = time.monotonic()
+        assert {detect().status_code for _ in range(6)} == {200}
+        assert time.monotonic() - began < 15, "answers waited for the shadow run"
+        eventually(lambda: report(client)["comparisons"]["dropped"] >= before["dropped"] + 5)
+    eventually(lambda: finished(client, "comparisons") == sum(before[result] for result in RESULTS) + 6)
+
+
+def test_a_busy_arm_drops_comparisons(service: Service, client: httpx.Client, photo: bytes) -> None:
+    service.deploy(
+        Router={
+            "onnx_fraction": 0.5,
+            "shadow_fraction": 1.0,
+            "shadow_noise_share": 0.0,
+            "shadow_concurrency": 8,
+        }
+    )
+    before = report(client)["comparisons"]
+
+    def post(_: int) -> int:
+        return client.post("/detect", content=photo, headers={"Content-Type": "image/jpeg"}).status_code
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(post, range(60))) == {200}
+    eventually(lambda: finished(client, "comparisons") == sum(before[result] for result in RESULTS) + 60)
+    after = report(client)["comparisons"]
+    assert after["dropped"] > before["dropped"]
+    assert after["disagree"] == before["disagree"]
