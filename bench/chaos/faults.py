@@ -1,0 +1,117 @@
+"""Rounds of faults under load: replicas killed and frozen, routers killed. Used by `bench.chaos` and test_chaos."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from bench.chaos.clients import Sent, Target, clients, quantile
+from bench.service import Service
+from serve_app.local import deploy
+
+CLIENTS = 8
+_ARMS = {"OnnxDeployment": "onnx", "TorchDeployment": "torch"}
+_RECOVERY_TIMEOUT_S = 180.0
+_QUIET_S = 1.0  # between a recovery and the next fault, so that both arms are in use again
+_EVEN = {"onnx_fraction": 0.5}
+
+
+class Round(NamedTuple):
+    """What the clients saw of one kind of fault. `recoveries` are seconds until everything was as before."""
+
+    name: str
+    faults: int
+    sent: list[Sent]
+    recoveries: list[float]
+
+    @property
+    def failed(self) -> list[Sent]:
+        """Requests that got no 200."""
+        return [sent for sent in self.sent if sent.status != 200]
+
+    @property
+    def rescued(self) -> int:
+        """Requests that the other arm answered."""
+        return sum(sent.assigned != sent.backend for sent in self.sent)
+
+    @property
+    def longest_s(self) -> float:
+        """The longest wait of any client."""
+        return max((sent.seconds for sent in self.sent), default=0.0)
+
+    @property
+    def usual_s(self) -> float:
+        """The median wait."""
+        return quantile([sent.seconds for sent in self.sent], 0.5)
+
+
+def kill_replicas(service: Service, target: Target, name: str, victims: Sequence[str]) -> Round:
+    """SIGKILL the only replica of each deployment in turn; the next one falls when the last is back."""
+    service.deploy(Router=_EVEN)
+    recoveries = []
+    with clients(target, CLIENTS) as sent:
+        time.sleep(_QUIET_S)
+        for victim in victims:
+            (pid,) = service.pids()[victim]
+            recoveries.append(_kill(service, victim, pid))
+            time.sleep(_QUIET_S)
+    return Round(name, len(victims), sent, recoveries)
+
+
+def _kill(service: Service, victim: str, pid: int) -> float:
+    began = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+
+    def back() -> bool:
+        state = deploy.readiness(service.node)  # None while a full machine is slow to answer
+        backend = state["backends"][_ARMS[victim]] if state else {}
+        return backend.get("state") == "ready" and backend["pid"] != pid
+
+    _wait(back)
+    return time.monotonic() - began
+
+
+def freeze_replicas(service: Service, target: Target, victims: Iterable[str], seconds: float) -> Round:
+    """SIGSTOP each replica for a while: a hang, which only the arm's time-out can tell from slowness."""
+    service.deploy(Router=_EVEN | {"arm_timeout_s": 2.0})
+    recoveries = []
+    with clients(target, CLIENTS) as sent:
+        time.sleep(_QUIET_S)
+        for victim in victims:
+            (pid,) = service.pids()[victim]
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(seconds)
+            os.kill(pid, signal.SIGCONT)
+            recoveries.append(_back_in_use(sent, _ARMS[victim]))
+    return Round("SIGSTOP of a replica", len(recoveries), sent, recoveries)
+
+
+def _back_in_use(sent: list[Sent], backend: str) -> float:
+    began = time.monotonic()
+    _wait(lambda: any(one.backend == backend for one in sent if one.began > began))
+    return time.monotonic() - began
+
+
+def kill_routers(service: Service, target: Target, times: int) -> Round:
+    """SIGKILL one of two router replicas: what is in flight in it has nobody to answer for it."""
+    service.deploy(Router=_EVEN | {"options": {"num_replicas": 2}})
+    _wait(lambda: len(service.pids()["Router"]) == 2)
+    recoveries = []
+    with clients(target, CLIENTS) as sent:
+        for _ in range(times):
+            time.sleep(_QUIET_S)
+            before = service.pids()["Router"]
+            began = time.monotonic()
+            os.kill(before[0], signal.SIGKILL)
+            _wait(lambda: len(pids := service.pids()["Router"]) == 2 and before[0] not in pids)  # noqa: B023
+            recoveries.append(time.monotonic() - began)
+    return Round("SIGKILL of one of two routers", times, sent, recoveries)
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _RECOVERY_TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no recovery within {_RECOVERY_TIMEOUT_S:g} s")
+        time.sleep(0.1)
