@@ -1,5 +1,6 @@
 """`python -m export`: checkpoint -> ONNX artifact that is proven to agree with it. Flags to one call, nothing more."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 
 from export.current import is_current
 from export.request import Request
+from serve_app.detection import threads
 from serve_app.detection.artifact import Parity, Precision
 from serve_app.errors import ConfigurationError
 from serve_app.settings import DEFAULT_ARTIFACT, DEFAULT_CHECKPOINT
@@ -38,6 +40,7 @@ def _export(request: Request, if_stale: bool) -> None:
     if if_stale and is_current(request.out, request.checkpoint, request.revision, request.precision):
         print(f"{request.out} is current")
         return
+    threads.reserve(len(os.sched_getaffinity(0)), spinning=False)
     from export.write import GateFailed, write  # imports torch: seconds that a skipped export need not pay
 
     try:
