@@ -39,7 +39,7 @@ def test_an_old_cpu_refuses_int8(tiny_artifact: Path, tmp_path: Path, monkeypatc
     (tmp_path / "cpuinfo").write_text("flags\t: avx2\n")
     monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
     folder = as_precision(tiny_artifact, tmp_path / "int8", "int8")
-    with pytest.raises(ConfigurationError, match="int8: this .* CPU has none of .*vnni"):
+    with pytest.raises(ConfigurationError, match=r"int8: this .* CPU has none of .*vnni"):
         open_engine(folder, artifact.load_manifest(folder, ""), OnnxSettings(threads=1))
 
 

@@ -1,0 +1,64 @@
+"""The exported graph: what it takes, what it does not hold, and that it holds the weights once."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from export.quantize import quantize
+from serve_app.detection import artifact
+from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS
+from tests.checkpoints import TOKENS
+
+
+@pytest.fixture(scope="module")
+def model(tiny_artifact: Path) -> onnx.ModelProto:
+    return onnx.load(tiny_artifact / artifact.MODEL)
+
+
+def shape(value: onnx.ValueInfoProto) -> list[str | int]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+def test_batch_height_and_width_are_dynamic(model: onnx.ModelProto) -> None:
+    assert {value.name: shape(value) for value in model.graph.input} == {
+        PIXELS: ["batch", 3, "height", "width"],
+        POSITIONS: [1, "tokens", 32],
+        MID_POSITIONS: [2, 1, "tokens", 32],
+    }
+    assert {value.name: shape(value) for value in model.graph.output} == {
+        LOGITS: ["batch", TOKENS, 5],
+        BOXES: ["batch", TOKENS, 4],
+    }
+
+
+def test_nothing_is_interpolated_inside(model: onnx.ModelProto) -> None:
+    assert not {node.op_type for node in model.graph.node} & {"Resize", "Upsample", "GridSample"}
+
+
+def test_attention_is_one_operator_in_each_layer(model: onnx.ModelProto) -> None:
+    operators = [node.op_type for node in model.graph.node]
+    assert operators.count("MultiHeadAttention") == 3
+    assert "Softmax" not in operators
+
+
+def test_the_opset_is_the_one_the_service_expects(model: onnx.ModelProto) -> None:
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == artifact.OPSET
+
+
+def test_the_weights_are_stored_once_in_one_file(model: onnx.ModelProto, tiny_artifact: Path, tiny: Path) -> None:
+    files = {path.name for path in tiny_artifact.iterdir()}
+    assert files == {artifact.MODEL, artifact.POSITIONS, artifact.MANIFEST}
+    weights = (tiny / "model.safetensors").stat().st_size
+    whole = sum((tiny_artifact / name).stat().st_size for name in (artifact.MODEL, artifact.POSITIONS))
+    assert whole < 1.6 * weights  # a tiny model's graph is large beside its weights; a second copy would be over 2
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+def test_int8_holds_in_the_encoder_and_leaves_the_heads(tiny_artifact: Path, tmp_path: Path) -> None:
+    quantize(tiny_artifact / artifact.MODEL, tmp_path / "int8.onnx")
+    operators = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert operators.count("MatMulInteger") == 3 * 6
+    last_norm = len(operators) - 1 - operators[::-1].index("LayerNormalization")
+    assert operators[last_norm:].count("MatMul") == 2 * 3
+    assert "MatMulInteger" not in operators[last_norm:]

@@ -1,0 +1,83 @@
+"""`python -m export`: one line for each refusal, the exit code that says which kind, never a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from export import __main__ as command
+from export import parity, write
+from export.request import Request
+from serve_app.detection import artifact
+from serve_app.detection.artifact import Manifest
+from tests.checkpoints import PARITY
+
+APP = typer.Typer()
+APP.command()(command.main)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.threads, "reserve", lambda *_, **__: None)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
+
+
+def test_success_tells_what_agreed(tiny: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+
+    def pretend(request: Request, say: object) -> Manifest:
+        asked.append(request)
+        return artifact.load_manifest(tiny_artifact, "")
+
+    monkeypatch.setattr(write, "write", pretend)
+    result = run("--checkpoint", tiny, "--out", "somewhere", "--precision", "int8", "--tolerance", "0.02")
+    assert result.exit_code == 0
+    assert asked == [Request(str(tiny), None, Path("somewhere"), None, 0.02, "int8")]
+    assert "36 detections over 0.5 on 12 images agree" in result.stdout
+
+
+def test_a_failed_gate_is_exit_1_with_the_worst_cases(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [f"image {index}: 1 unmatched" for index in range(8)]
+
+    def fail(request: Request, say: object) -> Manifest:
+        raise write.GateFailed(parity.Verdict([], faults, PARITY))
+
+    monkeypatch.setattr(write, "write", fail)
+    result = run("--checkpoint", tiny, "--out", "somewhere")
+    assert result.exit_code == 1
+    assert "8 of 12 images differ" in result.stderr
+    assert result.stderr.index("image 0") < result.stderr.index("image 4")
+    assert "image 5" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--checkpoint", "./nowhere"), ("--checkpoint", "./nowhere", "--if-stale"), ("--tolerance", "2"),
+    ("--precision", "fp4"),
+])  # fmt: skip
+def test_bad_input_is_exit_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    result = run(*arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_current_artifact_is_not_exported_again_and_torch_is_not_even_loaded(tiny: Path, tiny_artifact: Path) -> None:
+    script = (
+        "import runpy, sys\n"
+        "try:\n"
+        "    runpy.run_module('export', run_name='__main__')\n"
+        "finally:\n"
+        "    print('torch loaded' if 'torch' in sys.modules else 'no torch')\n"
+    )
+    arguments = ["--checkpoint", str(tiny), "--out", str(tiny_artifact), "--if-stale"]
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ran.stdout.splitlines() == [f"{tiny_artifact} is current", "no torch"]

@@ -1,0 +1,155 @@
+"""From checkpoint to artifact folder: in place only as a whole, and only after the gate."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from export import parity, write
+from export.current import is_current
+from export.request import Request
+from export.write import GateFailed
+from serve_app.detection import artifact
+from serve_app.detection.artifact import Manifest, Precision
+from serve_app.errors import ConfigurationError
+from tests import checkpoints
+from tests.checkpoints import PARITY, SPEC, save
+
+Asked = Callable[..., Request]
+
+
+@pytest.fixture
+def asked(tiny: Path, tmp_path: Path) -> Asked:
+    def ask(tolerance: float = 0.05, precision: Precision = "fp32", out: str = "out/artifact") -> Request:
+        return Request(str(tiny), None, tmp_path / out, None, tolerance, precision)
+
+    return ask
+
+
+@pytest.fixture
+def built(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies the session's artifact instead of tracing again."""
+
+    def build(work: Path, folder: Path, name: str, precision: Precision, say: Callable[[str], None]) -> Manifest:
+        shutil.copytree(tiny_artifact, work, dirs_exist_ok=True)
+        manifest = artifact.load_manifest(work, "")
+        return manifest.model_copy(update={"parity": None, "precision": precision, "checkpoint": name})
+
+    monkeypatch.setattr(write, "build", build)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = parity.Verdict([], ["second: everything differs"], PARITY)
+    monkeypatch.setattr(write, "_judge", lambda *_: verdict)
+
+
+def left_over(out: Path) -> list[str]:
+    return [path.name for path in out.parent.iterdir() if path != out]
+
+
+def test_a_checkpoint_becomes_an_artifact_that_is_exact(asked: Asked, tiny: Path) -> None:
+    request = asked()
+    said: list[str] = []
+    manifest = write.write(request, said.append)
+    assert artifact.load_manifest(request.out, "") == manifest
+    assert manifest.parity is not None
+    assert manifest.parity.detections >= manifest.parity.images
+    assert manifest.parity.logit_deviation < 1e-4
+    assert manifest.spec == SPEC
+    assert is_current(request.out, str(tiny), None)
+    assert left_over(request.out) == []
+    assert [line.split()[0] for line in said] == ["tracing", "comparing"]
+
+
+@pytest.mark.usefixtures("built")
+def test_a_refused_artifact_leaves_nothing(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(monkeypatch)
+    with pytest.raises(GateFailed, match="1 of 12 images differ"):
+        write.write(asked(), print)
+    assert not asked().out.exists()
+    assert left_over(asked().out) == []
+
+
+@pytest.mark.usefixtures("built")
+def test_a_good_earlier_artifact_survives_a_refusal(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = write.write(asked(), print)
+    refuse(monkeypatch)
+    with pytest.raises(GateFailed):
+        write.write(asked(), print)
+    assert artifact.load_manifest(asked().out, "") == before
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("change", [
+    {"fingerprint": "sha256:other"}, {"precision": "int8"},
+    {"parity": PARITY.model_copy(update={"box_deviation": 0.2})},
+], ids=["another checkpoint", "another precision", "out of this tolerance"])  # fmt: skip
+def test_an_earlier_artifact_that_proves_nothing_does_not(
+    change: dict[str, object], asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = asked().out
+    save(out, write.write(asked(), print).model_copy(update=change))
+    refuse(monkeypatch)
+    with pytest.raises(GateFailed):
+        write.write(asked(), print)
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("built")
+def test_a_new_artifact_replaces_the_earlier_one_whole(asked: Asked) -> None:
+    write.write(asked(), print)
+    (asked().out / "stray").touch()
+    write.write(asked(), print)
+    assert {path.name for path in asked().out.iterdir()} == {artifact.MODEL, artifact.POSITIONS, artifact.MANIFEST}
+    assert left_over(asked().out) == []
+
+
+@pytest.mark.usefixtures("built")
+def test_an_error_on_the_way_leaves_the_earlier_one_and_no_rest(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = write.write(asked(), print)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(write, "_judge", fail)
+    with pytest.raises(RuntimeError):
+        write.write(asked(), print)
+    assert artifact.load_manifest(asked().out, "") == before
+    assert left_over(asked().out) == []
+
+
+def test_a_folder_with_other_files_is_never_replaced(asked: Asked) -> None:
+    asked().out.mkdir(parents=True)
+    (asked().out / "thesis.txt").touch()
+    with pytest.raises(ConfigurationError, match="holds other files"):
+        write.write(asked(), print)
+    assert (asked().out / "thesis.txt").exists()
+
+
+def test_a_file_is_not_a_folder(asked: Asked) -> None:
+    asked().out.parent.mkdir(parents=True)
+    asked().out.touch()
+    with pytest.raises(ConfigurationError, match="is a file"):
+        write.write(asked(), print)
+
+
+def test_a_place_that_cannot_be_written_is_named(asked: Asked, tmp_path: Path) -> None:
+    (tmp_path / "blocked").touch()
+    with pytest.raises(ConfigurationError, match="cannot write beside"):
+        write.write(asked(out="blocked/artifact"), print)
+
+
+def test_current_means_of_this_checkpoint_intact_and_so_precise(
+    tiny_artifact: Path, tiny: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_artifact, tmp_path / "artifact")
+    assert is_current(folder, str(tiny), None)
+    assert not is_current(folder, str(tiny), None, "int8")
+    assert not is_current(tmp_path / "none", str(tiny), None)
+    other = checkpoints.make(tmp_path / "other", mid=True, seed=1)
+    assert not is_current(folder, str(other), None)
+    (folder / artifact.MODEL).write_bytes(b"")
+    assert not is_current(folder, str(tiny), None)
+    with pytest.raises(ConfigurationError, match="no such folder"):
+        is_current(folder, str(tmp_path / "gone"), None)
