@@ -1,0 +1,241 @@
+"""The proof: one run with a known split, a slow, a hanging and a killed arm, and all that Prometheus makes of it."""
+
+import bisect
+import io
+import math
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx
+import psutil
+import pytest
+import yaml
+from PIL import Image
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from serve_app.local import deploy
+from serve_app.metrics import SERIES, latency_buckets
+from tests.config.dashboards import Query, queries
+from tests.config.prometheus_tools import FOLDER, promtool
+from tests.integration.conftest import Service
+from tests.integration.prometheus import Prometheus, in_short_windows, watching
+from tests.integration.traffic import Sent, around_quantile, hanging, send, slowed_down
+
+pytestmark = pytest.mark.integration
+
+FRACTION = 0.4
+POLICY = {"onnx_fraction": FRACTION, "shadow_fraction": 1.0, "shadow_noise_share": 0.5, "allow_override": True}
+COUNTED = "min(sum by (job) (ray_detect_requests_total))"  # by the way of scraping that lags behind
+MUST_FIRE = {
+    "DetectCandidateSlower",
+    "DetectErrorRatio",
+    "DetectBackendDown",
+    "DetectBreakerOpen",
+    "DetectSplitNotHonoured",
+    "DetectPolicyRejected",
+    "DetectOverload",
+}
+
+
+class Run(NamedTuple):
+    """What happened when, and what the clients of the first part saw."""
+
+    service: Service
+    prometheus: Prometheus
+    sent: list[Sent]
+    began: float
+    counted: float
+    ended: float
+
+
+@pytest.fixture(scope="module")
+def run(_service: Service, small_photo: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """All parts of the run, one after the other; the tests look at what it left in Prometheus."""
+    with watching(_service.node, tmp_path_factory.mktemp("prometheus")) as prometheus:
+        _service.deploy(Router={"onnx_fraction": 0.0})
+        prometheus.wait_for(COUNTED)
+        began = time.time()
+        _service.deploy(Router=POLICY)
+        sent = _known_split(_service, prometheus, small_photo)
+        counted = time.time()
+        _slow_and_hanging_arm(_service, prometheus, small_photo)
+        _killed_arm(_service, prometheus, small_photo)
+        _one_client_too_many(_service, prometheus, small_photo)
+        _refused_policy(_service, prometheus)
+        yield Run(_service, prometheus, sent, began, counted, time.time())
+
+
+def slow_to_decode() -> bytes:
+    """An image of few bytes and many pixels: its time goes where the router sees it, and little on the way there."""
+    with io.BytesIO() as buffer:
+        Image.new("RGB", (4000, 3000), "white").save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def _known_split(service: Service, prometheus: Prometheus, photo: bytes) -> list[Sent]:
+    before = prometheus.number(COUNTED)
+    send(service.url, photo, 10, headers={"X-Backend": "onnx"})  # forced: these must show nowhere
+    sent = send(service.url, slow_to_decode(), 100, media_type="image/png")
+    prometheus.wait_for(COUNTED, lambda counted: counted >= before + len(sent))
+    return sent
+
+
+def _slow_and_hanging_arm(service: Service, prometheus: Prometheus, photo: bytes) -> None:
+    [pid] = service.pids()["OnnxDeployment"]
+    with slowed_down(pid):
+        send(service.url, photo, 100, clients=3)
+    prometheus.wait_for_alert("DetectCandidateSlower")
+    service.deploy(Router={**POLICY, "arm_timeout_s": 1.0})
+    with hanging(pid):
+        send(service.url, photo, 40, clients=6)
+        prometheus.wait_for_alert("DetectBreakerOpen")
+
+
+def _killed_arm(service: Service, prometheus: Prometheus, photo: bytes) -> None:
+    [pid] = service.pids()["OnnxDeployment"]
+    os.kill(pid, signal.SIGKILL)
+    send(service.url, photo, 30)
+    prometheus.wait_for_alert("DetectBackendDown")
+    prometheus.wait_for_alert("DetectErrorRatio")
+    prometheus.wait_for("min(ray_detect_backend_up)", lambda up: up == 1)
+
+
+def _one_client_too_many(service: Service, prometheus: Prometheus, photo: bytes) -> None:
+    """All requests come from one client, which keeps its arm; then from more connections than there are places."""
+    service.deploy(Router=POLICY)
+    send(service.url, photo, 120, clients=6, headers={"X-Client-Id": "the only one"})
+    prometheus.wait_for_alert("DetectSplitNotHonoured")
+    service.deploy(Router={**POLICY, "max_inflight": 1})
+    send(service.url, photo, 100, clients=6)
+    prometheus.wait_for_alert("DetectOverload")
+
+
+def _refused_policy(service: Service, prometheus: Prometheus) -> None:
+    deploy.deploy(service.node, service.config({"Router": {**POLICY, "onnx_fraction": 7}}))
+    prometheus.wait_for_alert("DetectPolicyRejected")
+
+
+def in_dashboard(query: Query, run: Run) -> str:
+    """The expression as Grafana would send it with everything selected and the whole run on the screen."""
+    values = {
+        "$job": ".+",
+        "$instance": ".+",
+        "$__rate_interval": "20s",
+        "$__range": f"{math.ceil(run.ended - run.began)}s",
+    }
+    expr = query.expr
+    for variable, value in values.items():
+        expr = expr.replace(variable, value)
+    return expr
+
+
+def assert_shows(prometheus: Prometheus, expr: str, run: Run, what: str) -> None:
+    """Not empty, no error, and some value in it; infinite is one, the limit of too few requests."""
+    matrix = prometheus.over(expr, run.began, run.ended)
+    assert matrix, f"{what} is empty: {expr}"
+    assert not all(math.isnan(value) for _, values in matrix for _, value in values), f"{what} shows nothing: {expr}"
+
+
+def test_every_expression_of_every_panel_shows_something(run: Run) -> None:
+    for query in queries():
+        assert_shows(run.prometheus, in_dashboard(query, run), run, query.where)
+
+
+def test_every_recorded_series_and_every_alert_has_something_to_judge(run: Run) -> None:
+    for name in ("rules.yml", "alerts.yml"):
+        for group in yaml.safe_load(in_short_windows((FOLDER / name).read_text()))["groups"]:
+            for rule in group["rules"]:
+                # The threshold stands on a line of its own; what is absent is judged by being there.
+                value = rule.get("record") or re.sub(r"absent\((.*)\)", r"\1", rule["expr"].rsplit("\n", 2)[0])
+                assert_shows(run.prometheus, value, run, rule.get("alert", "the record"))
+
+
+def test_prometheus_found_no_fault_in_any_rule_or_target(run: Run) -> None:
+    for group in run.prometheus.get("/rules")["groups"]:
+        for rule in group["rules"]:
+            assert (rule["health"], rule.get("lastError", "")) == ("ok", ""), rule["name"]
+    targets = run.prometheus.get("/targets")["activeTargets"]
+    assert {target["labels"]["job"] for target in targets} == {"detect", "ray"}
+    answered = run.prometheus.instant("max_over_time(up[10m])")
+    assert [value for _, value in answered] == [1.0] * len(targets), answered
+
+
+def test_the_alerts_that_should_fire_did_and_no_others(run: Run) -> None:
+    fired = run.prometheus.over('ALERTS{alertstate="firing"}', run.began, run.ended)
+    assert {labels["alertname"] for labels, _ in fired} == MUST_FIRE
+    failed = {labels["assigned"] for labels, _ in fired if labels["alertname"] == "DetectErrorRatio"}
+    assert failed == {"onnx"}
+    for alert in run.prometheus.get("/alerts")["alerts"]:
+        assert "error" not in " ".join(alert["annotations"].values()).lower(), alert
+
+
+def test_each_way_of_scraping_counts_what_the_clients_sent(run: Run) -> None:
+    sent = Counter(request.assigned for request in run.sent)
+    for job in ("detect", "ray"):
+        for arm, count in sent.items():
+            counter = f'sum(ray_detect_requests_total{{job="{job}",assigned="{arm}",outcome="ok"}})'
+            before, after = (run.prometheus.number(counter, at) for at in (run.began, run.counted))
+            assert after - before == pytest.approx(count), (job, arm)
+    assert sent["onnx"] / len(run.sent) == pytest.approx(FRACTION, abs=0.05)
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.95])
+@pytest.mark.parametrize("arm", ["torch", "onnx"])
+def test_quantiles_are_within_one_bucket_of_what_the_clients_measured(run: Run, arm: str, quantile: float) -> None:
+    buckets = f'sum by (le) (ray_detect_latency_seconds_bucket{{job="detect",assigned="{arm}"}} %s)'
+    # A difference of two readings, not a rate: exactly the requests of the first part.
+    now, then = buckets % f"@ {run.counted}", buckets % f"@ {run.began}"
+    seen = run.prometheus.number(f"histogram_quantile({quantile}, {now} - ({then} or 0 * {now}))")
+    low, high = around_quantile([request.seconds for request in run.sent if request.assigned == arm], quantile)
+    bounds = latency_buckets()
+    allowed = range(bisect.bisect_left(bounds, low) - 1, bisect.bisect_left(bounds, high) + 2)
+    assert bisect.bisect_left(bounds, seen) in allowed, f"{seen:.3f} s, the clients measured {low:.3f} to {high:.3f} s"
+
+
+def test_the_page_is_valid_and_has_every_declared_series_with_its_labels(run: Run) -> None:
+    page = httpx.get(f"{run.service.url}/metrics", timeout=30, trust_env=False).text
+    promtool("check", "metrics", stdin=page)
+    families = {family.name: family for family in parse_text(page)}
+    for series in SERIES:
+        family = families.pop(f"ray_{series.name}".removesuffix("_total"))
+        assert family.type == series.kind
+        assert family.documentation == series.help
+        expected = {*series.labels, "application", "deployment", "replica"}
+        assert {frozenset(sample.labels.keys() - {"le"}) for sample in family.samples} == {frozenset(expected)}
+    assert not families, "series that metrics.py does not declare"
+
+
+def test_the_page_has_the_agents_numbers_each_series_once(run: Run) -> None:
+    def counters(page: str) -> list[tuple[str, frozenset[tuple[str, str]], float]]:
+        return [
+            (sample.name, frozenset(item for item in sample.labels.items() if item[0] in mine), sample.value)
+            for family in parse_text(page)
+            if family.name.startswith("ray_detect_") and family.type != "gauge"
+            for sample in family.samples
+        ]
+
+    mine = {"application", "deployment", "replica", "le"}.union(*(series.labels for series in SERIES))
+    agent = f"http://127.0.0.1:{run.service.node.ports.metrics}/metrics"
+    ours, theirs = (
+        counters(httpx.get(url, timeout=30, trust_env=False).text) for url in (f"{run.service.url}/metrics", agent)
+    )
+    assert len(ours) == len(set(ours))
+    assert set(ours) == set(theirs)
+
+
+def test_openmetrics_is_negotiated(run: Run) -> None:
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    response = httpx.get(f"{run.service.url}/metrics", headers=accept, timeout=30, trust_env=False)
+    assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert list(parse_openmetrics(response.text))  # type: ignore[no-untyped-call]
+
+
+def test_a_scrape_is_at_most_two_seconds_old(run: Run) -> None:
+    environment = psutil.Process(run.service.node.pid).environ()
+    assert int(environment["RAY_metrics_report_interval_ms"]) <= 2000
