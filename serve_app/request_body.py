@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, NamedTuple
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -85,26 +85,29 @@ async def _parse_form(request: Request, body: bytes) -> tuple[bytes, dict[str, A
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
+    # The body is bounded and in memory already, so parts may be as large as it is.
+    parser = MultiPartParser(
+        request.headers, stream(), max_files=1, max_fields=len(_OPTIONS), max_part_size=len(body) + 1
+    )
+    parser.spool_max_size = len(body) + 1
     try:
-        # The body is bounded and in memory already, so parts may be as large as it is.
-        parser = MultiPartParser(
-            request.headers, stream(), max_files=1, max_fields=len(_OPTIONS), max_part_size=len(body) + 1
-        )
-        parser.spool_max_size = len(body) + 1
-        form = await parser.parse()
+        return await _image_and_options(await parser.parse())
     except (MultiPartException, KeyError, ValueError) as error:
         message = getattr(error, "message", "") or "not valid multipart/form-data, or without a boundary"
         raise MalformedRequest(f"the form cannot be read: {message}") from None
-    try:
-        values = _single_values(form.multi_items(), ("image", *_OPTIONS), "form field")
-        image = values.pop("image", None)
-        if not isinstance(image, UploadFile):
-            raise MalformedRequest("the form needs a file field named image")
-        if any(isinstance(value, UploadFile) for value in values.values()):
-            raise MalformedRequest("only the form field image may be a file")
-        return await image.read(), values
     finally:
-        await form.close()
+        for file in parser._files_to_close_on_error:  # also that of a part cut short, which no form holds
+            file.close()
+
+
+async def _image_and_options(form: FormData) -> tuple[bytes, dict[str, Any]]:
+    values = _single_values(form.multi_items(), ("image", *_OPTIONS), "form field")
+    image = values.pop("image", None)
+    if not isinstance(image, UploadFile):
+        raise MalformedRequest("the form needs a file field named image")
+    if any(isinstance(value, UploadFile) for value in values.values()):
+        raise MalformedRequest("only the form field image may be a file")
+    return await image.read(), values
 
 
 def _parse_json(body: bytes) -> tuple[bytes, dict[str, Any]]:

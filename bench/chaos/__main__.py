@@ -59,8 +59,8 @@ def _facts() -> str:
 def _judge(rounds: list[Round], load: Overload) -> None:
     """Fail the command where a promise was broken that does not depend on the machine."""
     broken = [one.name for one in rounds[:-1] if one.failed]
-    if broken or load.else_:
-        typer.echo(f"broken promises: {broken}, {len(load.else_)} requests neither answered nor refused", err=True)
+    if broken or load.neither:
+        typer.echo(f"broken promises: {broken}, {len(load.neither)} requests neither answered nor refused", err=True)
         raise typer.Exit(1)
 
 

@@ -18,10 +18,10 @@ _EVEN = {"onnx_fraction": 0.5}
 
 
 class Round(NamedTuple):
-    """What the clients saw of one kind of fault. `recoveries` are seconds until everything was as before."""
+    """What clients saw of one kind of fault: `struck` at these times, `recoveries` seconds until all was as before."""
 
     name: str
-    faults: int
+    struck: list[float]
     sent: list[Sent]
     recoveries: list[float]
 
@@ -49,14 +49,15 @@ class Round(NamedTuple):
 def kill_replicas(service: Service, target: Target, name: str, victims: Sequence[str]) -> Round:
     """SIGKILL the only replica of each deployment in turn; the next one falls when the last is back."""
     service.deploy(Router=_EVEN)
-    recoveries = []
+    struck, recoveries = [], []
     with clients(target, CLIENTS) as sent:
         time.sleep(_QUIET_S)
         for victim in victims:
             (pid,) = service.pids()[victim]
+            struck.append(time.monotonic())
             recoveries.append(_kill(service, victim, pid))
             time.sleep(_QUIET_S)
-    return Round(name, len(victims), sent, recoveries)
+    return Round(name, struck, sent, recoveries)
 
 
 def _kill(service: Service, victim: str, pid: int) -> float:
@@ -75,16 +76,17 @@ def _kill(service: Service, victim: str, pid: int) -> float:
 def freeze_replicas(service: Service, target: Target, victims: Iterable[str], seconds: float) -> Round:
     """SIGSTOP each replica for a while: a hang, which only the arm's time-out can tell from slowness."""
     service.deploy(Router=_EVEN | {"arm_timeout_s": 2.0})
-    recoveries = []
+    struck, recoveries = [], []
     with clients(target, CLIENTS) as sent:
         time.sleep(_QUIET_S)
         for victim in victims:
             (pid,) = service.pids()[victim]
+            struck.append(time.monotonic())
             os.kill(pid, signal.SIGSTOP)
             time.sleep(seconds)
             os.kill(pid, signal.SIGCONT)
             recoveries.append(_back_in_use(sent, _ARMS[victim]))
-    return Round("SIGSTOP of a replica", len(recoveries), sent, recoveries)
+    return Round("SIGSTOP of a replica", struck, sent, recoveries)
 
 
 def _back_in_use(sent: list[Sent], backend: str) -> float:
@@ -97,16 +99,16 @@ def kill_routers(service: Service, target: Target, times: int) -> Round:
     """SIGKILL one of two router replicas: what is in flight in it has nobody to answer for it."""
     service.deploy(Router=_EVEN | {"options": {"num_replicas": 2}})
     _wait(lambda: len(service.pids()["Router"]) == 2)
-    recoveries = []
+    struck, recoveries = [], []
     with clients(target, CLIENTS) as sent:
         for _ in range(times):
             time.sleep(_QUIET_S)
             before = service.pids()["Router"]
-            began = time.monotonic()
+            struck.append(time.monotonic())
             os.kill(before[0], signal.SIGKILL)
             _wait(lambda: len(pids := service.pids()["Router"]) == 2 and before[0] not in pids)  # noqa: B023
-            recoveries.append(time.monotonic() - began)
-    return Round("SIGKILL of one of two routers", times, sent, recoveries)
+            recoveries.append(time.monotonic() - struck[-1])
+    return Round("SIGKILL of one of two routers", struck, sent, recoveries)
 
 
 def _wait(condition: Callable[[], bool]) -> None:

@@ -37,7 +37,7 @@ class Overload(NamedTuple):
         return [sent for sent in self.in_storm if sent.status == 503 and sent.problem and sent.retry_after]
 
     @property
-    def else_(self) -> list[Sent]:
+    def neither(self) -> list[Sent]:
         """What should not exist."""
         return [sent for sent in self.in_storm if sent not in self.accepted and sent not in self.refused]
 

@@ -21,7 +21,7 @@ def _faults(rounds: Iterable[Round]) -> str:
     rows = [
         [
             one.name,
-            str(one.faults),
+            str(len(one.struck)),
             str(len(one.sent)),
             str(len(one.failed)),
             str(one.rescued),
@@ -46,7 +46,7 @@ def _overload(load: Overload) -> str:
             f"{TIMES_CAPACITY} times that",
             f"{len(load.in_storm)} sent, {len(accepted)} answered, {len(refused)} refused",
         ],
-        ["neither", str(len(load.else_))],
+        ["neither", str(len(load.neither))],
         [
             "p99 of the answers",
             f"{_seconds(quantile(accepted, 0.99))}, {quantile(accepted, 0.99) / full:.2f} of capacity",

@@ -1,0 +1,34 @@
+"""A short round of `make chaos`: the same faults under the same clients, and what must hold of any machine."""
+
+import pytest
+
+from bench.chaos.clients import Target
+from bench.chaos.faults import freeze_replicas, kill_replicas, kill_routers
+from bench.service import Service
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def target(service: Service, photo: bytes) -> Target:
+    return Target(service.url, photo)
+
+
+def test_killing_both_arms_in_turn_fails_no_request(service: Service, target: Target) -> None:
+    result = kill_replicas(service, target, "both in turn", ["OnnxDeployment", "TorchDeployment"])
+    assert result.failed == []
+    assert result.rescued > 0
+    assert len(result.recoveries) == 2
+
+
+def test_freezing_each_arm_fails_no_request(service: Service, target: Target) -> None:
+    result = freeze_replicas(service, target, ["OnnxDeployment", "TorchDeployment"], seconds=4)
+    assert result.failed == []
+    assert result.rescued > 0
+
+
+def test_killing_a_router_fails_only_what_was_in_flight_in_it(service: Service, target: Target) -> None:
+    result = kill_routers(service, target, times=1)
+    (struck,) = result.struck
+    assert all(sent.began < struck < sent.ended for sent in result.failed)
+    assert len(result.sent) > len(result.failed)
