@@ -1,0 +1,127 @@
+"""`python -m bench.observability`: what series, scrapes and request lines cost, on and off in turns in one run.
+
+Two nodes stand side by side. One has everything on: the shipped Prometheus scrapes it both ways, and each request is
+logged. On the other Ray collects nothing. Rounds of the same traffic go to one and the other in turn, so that whatever
+else the machine does falls on both alike. Processor time is that of the node's own processes, from their counters.
+"""
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import httpx
+import numpy as np
+import psutil
+import typer
+
+from bench.service import ROOT, Service, artifact_of_the_checkout
+from serve_app.local import monitor
+from serve_app.local.node import Node, Ports, free_port, running
+
+_PHOTO = ROOT / "demo/photos/scene-1.jpg"
+_OFF = {"RAY_enable_metrics_collection": "0"}
+_RESAMPLES = 2000
+
+
+class Round(NamedTuple):
+    """One round on one node: its median latency, and the cores its processes kept busy."""
+
+    p50_s: float
+    cores: float
+
+
+def _ports() -> Ports:
+    return Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
+
+
+def _cpu_seconds(node: Node) -> dict[int, float]:
+    seconds: dict[int, float] = {}
+    for process in node.processes():
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        seconds[process.pid] = times.user + times.system
+    return seconds
+
+
+async def _ask(client: httpx.AsyncClient, image: bytes, at: float) -> float:
+    await asyncio.sleep(max(at - time.perf_counter(), 0))
+    began = time.perf_counter()
+    response = await client.post("/detect", content=image, headers={"Content-Type": "image/jpeg"})
+    response.raise_for_status()
+    return time.perf_counter() - began
+
+
+async def _drive(url: str, image: bytes, rate: float, seconds: float) -> list[float]:
+    """Send at a fixed rate, whether or not earlier answers have come."""
+    limits = httpx.Limits(max_connections=200)
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=limits) as client:
+        start = time.perf_counter()
+        return await asyncio.gather(
+            *(_ask(client, image, start + number / rate) for number in range(int(rate * seconds)))
+        )
+
+
+def _round(service: Service, rate: float, seconds: float) -> Round:
+    before, began = _cpu_seconds(service.node), time.perf_counter()
+    latencies = asyncio.run(_drive(service.url, _PHOTO.read_bytes(), rate, seconds))
+    elapsed, after = time.perf_counter() - began, _cpu_seconds(service.node)
+    spent = sum(after[pid] - before.get(pid, 0.0) for pid in after)
+    return Round(statistics.median(latencies), spent / elapsed)
+
+
+def _interval(differences: list[float]) -> tuple[float, float, float]:
+    """Median of paired differences with its 95 % interval from resampling."""
+    drawn = np.random.default_rng(1).choice(differences, (_RESAMPLES, len(differences)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return float(np.median(differences)), float(low), float(high)
+
+
+def _report(on: list[Round], off: list[Round], rate: float, load: float) -> None:
+    cores = os.cpu_count() or 1
+    milliseconds = _interval([(a.p50_s - b.p50_s) * 1e3 for a, b in zip(on, off, strict=True)])
+    share = _interval([(a.cores - b.cores) / cores * 100 for a, b in zip(on, off, strict=True)])
+    p50_on, p50_off = (statistics.median(one.p50_s for one in rounds) * 1e3 for rounds in (on, off))
+    busy_on, busy_off = (statistics.median(one.cores for one in rounds) / cores * 100 for rounds in (on, off))
+    typer.echo(f"{rate:g} requests/s, {len(on)} rounds each, {cores} cores, load {load:.1f} before the start\n")
+    typer.echo("| | on | off | difference (95 % interval) |\n|---|---|---|---|")
+    for name, unit, a, b, (middle, low, high) in (
+        ("p50", "ms", p50_on, p50_off, milliseconds),
+        ("processor time", "% of the machine", busy_on, busy_off, share),
+    ):
+        typer.echo(f"| {name} ({unit}) | {a:.2f} | {b:.2f} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) |")
+
+
+def main(
+    rate: Annotated[float, typer.Option(help="Requests per second.")] = 50,
+    rounds: Annotated[int, typer.Option(help="Rounds on each node.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Length of a round.")] = 10,
+) -> None:
+    """Start both nodes, run the rounds in turns, print the table."""
+    artifact_of_the_checkout()
+    load = os.getloadavg()[0]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        on = Service(stack.enter_context(running(folder / "on", _ports())))
+        off = Service(stack.enter_context(running(folder / "off", _ports(), _OFF)))
+        on.deploy(Router={"onnx_fraction": 1.0, "log_requests": True})
+        off.deploy(Router={"onnx_fraction": 1.0})
+        monitor.write_config(on.node, folder / "prometheus")
+        stack.enter_context(monitor.prometheus(folder / "prometheus", free_port()))
+        for service in (on, off):
+            _round(service, rate, seconds)  # warms up connections and caches
+        measured: dict[Service, list[Round]] = {on: [], off: []}
+        for number in range(rounds):
+            for service in (on, off) if number % 2 else (off, on):
+                measured[service].append(_round(service, rate, seconds))
+    _report(measured[on], measured[off], rate, load)
+
+
+if __name__ == "__main__":
+    typer.run(main)
