@@ -54,15 +54,23 @@ def draw(source: Source, path: Path, caption: str) -> None:
     rows = math.ceil(len(panels) / _COLUMNS)
     figure = Figure(figsize=(5 * _COLUMNS, 2.9 * rows), layout="constrained")
     figure.suptitle(caption, fontsize=10, color="#444444")
-    spots = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    spots = figure.subplots(rows, _COLUMNS, sharex=True, squeeze=False).flatten()
     for spot, panel in zip(spots, panels, strict=False):
         _draw_panel(spot, panel, source)
         for minute in _first_of_each(changes):
             spot.axvline(minute, color="#8a4fbf", linewidth=1, linestyle=":")
-    for spot in spots:
+    for spot in spots[len(panels) :]:
         spot.set_axis_off()
+    _on_one_scale([spot for spot in spots if spot.get_title(loc="left").startswith("Stages")])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def _on_one_scale(side_by_side: list[Axes]) -> None:
+    # A little more than the highest bar, for the legend.
+    top = 1.2 * max((axes.get_ylim()[1] for axes in side_by_side), default=1)
+    for axes in side_by_side:
+        axes.set_ylim(0, top)
 
 
 def _first_of_each(changes: dict[str, Points]) -> list[float]:
@@ -83,6 +91,8 @@ def _draw_panel(axes: Axes, panel: dict[str, Any], source: Source) -> None:
         _lines(axes, lines)
     axes.set_title(panel["title"], loc="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("minutes", fontsize=8)
+    axes.tick_params(labelbottom=True)
+    axes.set_axisbelow(True)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(_formatter(panel["fieldConfig"]["defaults"]["unit"])))
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
@@ -119,7 +129,7 @@ def _bars(axes: Axes, lines: dict[str, Points]) -> None:
         below = [heights.get(minute, 0.0) for minute in minutes]
         axes.bar(minutes, shown, width=_STEP_S / 60 * 0.9, bottom=below, color=color, label=legend)
         heights |= {minute: low + value for minute, low, value in zip(minutes, below, shown, strict=True)}
-    axes.legend(fontsize=8, frameon=False, ncols=3)
+    axes.legend(fontsize=8, frameon=False, ncols=5, columnspacing=0.8, handlelength=1)
 
 
 def _formatter(unit: str) -> Any:
