@@ -39,6 +39,9 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._process.kill()
         self._process.communicate()
         self._stderr.close()
@@ -46,8 +49,11 @@ class Process:
     def _send(self, message: object) -> None:
         pipe = self._process.stdin
         assert pipe is not None  # noqa: S101 - for the type checker: we asked for a pipe
-        pickle.dump(message, pipe)
-        pipe.flush()
+        try:
+            pickle.dump(message, pipe)
+            pipe.flush()
+        except BrokenPipeError:
+            raise self._failure() from None
 
     def _receive(self) -> Any:
         pipe = self._process.stdout
@@ -55,7 +61,11 @@ class Process:
         try:
             return pickle.load(pipe)
         except EOFError:
-            self._process.wait()
-            self._stderr.seek(0)
-            last_words = self._stderr.read().decode(errors="replace").strip().splitlines() or ["no word why"]
-            raise ConfigurationError(f"an engine's process ended: {last_words[-1]}") from None
+            raise self._failure() from None
+
+    def _failure(self) -> ConfigurationError:
+        self._process.wait()
+        self._stderr.seek(0)
+        last_words = self._stderr.read().decode(errors="replace").strip().splitlines() or ["no word why"]
+        self._close()
+        return ConfigurationError(f"an engine's process ended: {last_words[-1]}")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from export import __main__ as command
 from export import parity, write
 from export.request import Request
-from serve_app.detection import artifact
+from serve_app.detection import artifact, threads
 from serve_app.detection.artifact import Manifest
 from tests.checkpoints import PARITY
 
@@ -21,7 +21,7 @@ APP.command()(command.main)
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.threads, "reserve", lambda *_, **__: None)
+    monkeypatch.setattr(threads, "reserve", lambda *_, **__: None)
 
 
 def run(*arguments: str | Path) -> Result:

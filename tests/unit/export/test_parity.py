@@ -32,7 +32,9 @@ def outputs(found: int = 4, strength: float = 6.0) -> RawOutputs:
     logits[0, :found, 1] = strength
     logits[0, found:, NOTHING] = strength
     centres = (np.arange(QUERIES, dtype=np.float32) + 0.5) / QUERIES
-    boxes = np.stack([centres, centres, np.full_like(centres, 0.08), np.full_like(centres, 0.08)], axis=-1)
+    boxes = np.stack(
+        [centres, centres, np.full_like(centres, 0.08), np.full_like(centres, 0.08)], axis=-1, dtype=np.float32
+    )
     return RawOutputs(logits, boxes[None])
 
 

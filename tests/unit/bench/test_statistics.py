@@ -1,0 +1,32 @@
+"""Ratios are taken within rounds, so that a slow stretch of the machine does not count."""
+
+import numpy as np
+import pytest
+
+from bench.statistics import median, ratio
+
+
+def test_the_ratio_is_reference_time_by_candidate_time() -> None:
+    assert ratio([2.0, 2.0, 2.0], [1.0, 1.0, 1.0]) == (2.0, 2.0, 2.0)
+
+
+def test_a_slow_stretch_of_the_machine_cancels() -> None:
+    candidate = np.linspace(1, 2, 11)
+    weather = np.array([1, 1, 1, 9, 9, 9, 9, 1, 1, 1, 1])
+    found = ratio((1.5 * candidate * weather).tolist(), (candidate * weather).tolist())
+    assert found.value == pytest.approx(1.5)
+    assert found.low == pytest.approx(found.high)
+
+
+def test_the_interval_holds_the_value_and_narrows_with_rounds() -> None:
+    rng = np.random.default_rng(1)
+    noisy = rng.lognormal(sigma=0.2, size=400)
+    few, many = ratio(noisy[:8].tolist(), [0.5] * 8), ratio(noisy.tolist(), [0.5] * 400)
+    for found in (few, many):
+        assert found.low <= found.value <= found.high
+    assert many.high - many.low < few.high - few.low
+    assert many.low < 2 < many.high
+
+
+def test_the_median_ignores_an_outlier() -> None:
+    assert median([1.0, 1.1, 50.0]) == 1.1
