@@ -62,7 +62,8 @@ class Dispatcher:
         try:
             if policy.fallback and call.forced is None:
                 return await self._answer_or_fall_back(call, policy, assigned)
-            self._refuse_if_open(assigned, policy)
+            if not self.breakers[assigned].allows(policy.breaker):
+                raise _left_alone(assigned)
             result = await self._ask(assigned, call, policy, _time_left(call), last_resort=True)
             return Answer(result, assigned, assigned)
         except BackendFailure as failure:
@@ -70,31 +71,34 @@ class Dispatcher:
 
     async def _answer_or_fall_back(self, call: Call, policy: TrafficPolicy, assigned: Backend) -> Answer:
         rescuer = other(assigned)
+        refusal = self._refusal(assigned, rescuer, policy)
+        # An arm that was only passed over is still there if the rescuer fails: there is nothing left to lose then.
+        first, last = (rescuer, assigned) if refusal else (assigned, rescuer)
+        if refusal:
+            self._metrics.fallback(assigned, refusal.reason)
         try:
-            self._refuse_if_open(assigned, policy)
-            self._refuse_if_down(assigned, rescuer)
             # Half of what is left at most, so that the other arm still has a chance.
             timeout_s = min(policy.arm_timeout_s, _time_left(call) / 2)
-            return Answer(await self._ask(assigned, call, policy, timeout_s), assigned, assigned)
-        except BackendFailure as first:
-            self._metrics.fallback(assigned, first.reason)
-            # Asked even if its breaker is open, for there is nothing left to lose.
+            return Answer(await self._ask(first, call, policy, timeout_s), assigned, first)
+        except BackendFailure as earlier:
+            if not refusal:
+                self._metrics.fallback(assigned, earlier.reason)
             try:
-                result = await self._ask(rescuer, call, policy, _time_left(call), last_resort=True)
-                return Answer(result, assigned, rescuer)
-            except BackendFailure as second:
-                if second.reason == "timeout":
-                    raise DeadlineExceeded("neither backend answered before the deadline") from second
-                raise first from second
+                result = await self._ask(last, call, policy, _time_left(call), last_resort=True)
+                return Answer(result, assigned, last)
+            except BackendFailure as later:
+                if later.reason == "timeout":
+                    raise DeadlineExceeded("neither backend answered before the deadline") from later
+                raise (later if refusal else earlier) from later
 
-    def _refuse_if_open(self, name: Backend, policy: TrafficPolicy) -> None:
-        if not self.breakers[name].allows(policy.breaker):
-            raise BackendFailure("breaker_open", BackendUnavailable(f"{name} failed repeatedly and is left alone"))
-
-    def _refuse_if_down(self, name: Backend, rescuer: Backend) -> None:
+    def _refusal(self, assigned: Backend, rescuer: Backend, policy: TrafficPolicy) -> BackendFailure | None:
+        """Why the assigned arm is passed over, if it is."""
+        if not self.breakers[assigned].allows(policy.breaker):
+            return _left_alone(assigned)
         # With nobody to take over, waiting for a replica that is being replaced is better than a refusal.
-        if not self._backends[name].is_ready and self._backends[rescuer].is_ready:
-            raise BackendFailure("unavailable", BackendUnavailable(f"{name} is not available"))
+        if not self._backends[assigned].is_ready and self._backends[rescuer].is_ready:
+            return BackendFailure("unavailable", BackendUnavailable(f"{assigned} is not available"))
+        return None
 
     async def _ask(
         self, name: Backend, call: Call, policy: TrafficPolicy, timeout_s: float, last_resort: bool = False
@@ -123,6 +127,10 @@ class Dispatcher:
             fields = {"assigned": assigned, "backend": backend, "outcome": outcome, "forced": call.forced is not None}
             milliseconds = {stage: round(value * 1e3, 3) for stage, value in stages.items()}
             logger.info("detect", extra={**fields, "milliseconds": round(seconds * 1e3, 3), "stages": milliseconds})
+
+
+def _left_alone(name: Backend) -> BackendFailure:
+    return BackendFailure("breaker_open", BackendUnavailable(f"{name} failed repeatedly and is left alone"))
 
 
 def _is_the_arms_fault(failure: BackendFailure, timeout_s: float, policy: TrafficPolicy) -> bool:

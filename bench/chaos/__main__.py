@@ -45,7 +45,7 @@ def _rounds(service: Service, target: Target, times: int) -> list[Round]:
     return [
         kill_replicas(service, target, "SIGKILL of the ONNX replica", onnx * times),
         kill_replicas(service, target, "SIGKILL of the Torch replica", torch * times),
-        kill_replicas(service, target, "SIGKILL of both in turn", (onnx + torch) * times),
+        kill_replicas(service, target, "SIGKILL of both in turn", (onnx + torch) * max(times // 2, 1)),
         freeze_replicas(service, target, onnx + torch, _FREEZE_S),
         kill_routers(service, target, times),
     ]

@@ -269,6 +269,20 @@ class TestBreaker:
         assert (answer.assigned, answer.backend) == ("torch", "onnx")
         assert not bench.dispatcher.breakers["onnx"].is_open
 
+    def test_an_arm_that_was_passed_over_is_asked_if_its_rescuer_fails(self, bench: Bench) -> None:
+        self.fail_often(bench, "replica_died")
+        bench.onnx.raises = None
+        bench.torch.fail("replica_died")
+        answer = bench.ask()
+        assert (answer.assigned, answer.backend) == ("onnx", "onnx")
+        assert bench.counted("detect_fallbacks_total")[("onnx", "breaker_open")] == 1
+
+    def test_if_that_fails_too_the_client_gets_its_error(self, bench: Bench) -> None:
+        self.fail_often(bench, "bad_output")
+        bench.torch.fail("replica_died")
+        with pytest.raises(BadOutput):
+            bench.ask()
+
     def test_without_fallback_an_open_breaker_refuses(self, bench: Bench) -> None:
         self.fail_often(bench, "engine")
         bench.policy(fallback=False)
@@ -283,6 +297,11 @@ class TestArmThatSaysItIsDown:
         assert bench.ask().backend == "torch"
         assert not bench.onnx.given
         assert bench.counted("detect_fallbacks_total") == {("onnx", "unavailable"): 1}
+
+    def test_it_is_asked_all_the_same_if_the_other_one_fails(self, bench: Bench) -> None:
+        bench.onnx.is_ready = False
+        bench.torch.fail("replica_died")
+        assert bench.ask().backend == "onnx"
 
     def test_it_is_asked_itself_if_the_other_one_is_down_too(self, bench: Bench) -> None:
         bench.onnx.is_ready = bench.torch.is_ready = False
