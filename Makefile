@@ -58,3 +58,8 @@ integration: $(DEV_STAMP)
 
 test: check export
 	$(BIN)/python -m pytest tests
+
+# make chaos   kill, freeze and overload a service of its own (15 minutes); rewrites the tables of docs/reliability.md
+.PHONY: chaos
+chaos: $(DEV_STAMP) export
+	$(BIN)/python -m bench.chaos

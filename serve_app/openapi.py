@@ -21,7 +21,11 @@ _PROBLEMS = {
 _THRESHOLD: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_THRESHOLD}
 _LIMIT: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_DETECTIONS, "default": MAX_DETECTIONS}
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
-_BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}
+_BASE64: dict[str, Any] = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "pattern": "^([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+}
 
 
 def openapi_document(limits: LimitSettings) -> dict[str, Any]:

@@ -143,13 +143,13 @@ def test_good_thresholds(value: Any) -> None:
     assert parse_options({"threshold": value}).threshold == float(value)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *[("threshold", value) for value in (-0.1, 1.1, "nan", "inf", "", "x", True, None, [0.5], 10**400, "1" * 5000)],
-        *[("max_detections", value) for value in (0, 101, 1.5, "1.5", "-1", False, {}, "1e999")],
-    ],
-)
+BAD: dict[str, list[Any]] = {
+    "threshold": [-0.1, 1.1, "nan", "inf", "", "x", True, None, [0.5], 10**400, "1" * 5000],
+    "max_detections": [0, 101, 1.5, "1.5", "-1", False, {}, "1e999"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_bad_options_are_named_and_shown_shortened(name: str, value: Any) -> None:
     with pytest.raises(MalformedRequest, match=f"^{name} must be") as caught:
         parse_options({name: value})
