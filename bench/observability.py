@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -20,6 +21,7 @@ import psutil
 import typer
 
 from bench.service import ROOT, Service, artifact_of_the_checkout
+from serve_app.errors import ConfigurationError
 from serve_app.local import monitor
 from serve_app.local.node import Node, Ports, free_port, running
 
@@ -54,6 +56,8 @@ async def _ask(client: httpx.AsyncClient, image: bytes, at: float) -> float:
     await asyncio.sleep(max(at - time.perf_counter(), 0))
     began = time.perf_counter()
     response = await client.post("/detect", content=image, headers={"Content-Type": "image/jpeg"})
+    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        raise ConfigurationError("this machine cannot take that many requests now; ask for a lower --rate")
     response.raise_for_status()
     return time.perf_counter() - began
 
@@ -98,14 +102,8 @@ def _report(on: list[Round], off: list[Round], rate: float, load: float) -> None
         typer.echo(f"| {name} ({unit}) | {a:.2f} | {b:.2f} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) |")
 
 
-def main(
-    rate: Annotated[float, typer.Option(help="Requests per second.")] = 50,
-    rounds: Annotated[int, typer.Option(help="Rounds on each node.")] = 10,
-    seconds: Annotated[float, typer.Option(help="Length of a round.")] = 10,
-) -> None:
-    """Start both nodes, run the rounds in turns, print the table."""
+def _measure(rate: float, rounds: int, seconds: float) -> tuple[list[Round], list[Round]]:
     artifact_of_the_checkout()
-    load = os.getloadavg()[0]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         on = Service(stack.enter_context(running(folder / "on", _ports())))
@@ -120,7 +118,22 @@ def main(
         for number in range(rounds):
             for service in (on, off) if number % 2 else (off, on):
                 measured[service].append(_round(service, rate, seconds))
-    _report(measured[on], measured[off], rate, load)
+    return measured[on], measured[off]
+
+
+def main(
+    rate: Annotated[float, typer.Option(help="Requests per second.")] = 50,
+    rounds: Annotated[int, typer.Option(help="Rounds on each node.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Length of a round.")] = 10,
+) -> None:
+    """Start both nodes, run the rounds in turns, print the table."""
+    load = os.getloadavg()[0]
+    try:
+        on, off = _measure(rate, rounds, seconds)
+    except ConfigurationError as error:
+        typer.secho(error.detail, fg="red", err=True)
+        raise typer.Exit(1) from None
+    _report(on, off, rate, load)
 
 
 if __name__ == "__main__":
