@@ -10,6 +10,7 @@ import typer
 
 from bench.chaos import table
 from bench.chaos.clients import Target
+from bench.chaos.deadline import past_deadline
 from bench.chaos.faults import Round, freeze_replicas, kill_replicas, kill_routers
 from bench.chaos.overload import Overload, overload
 from bench.service import ROOT, Service, artifact_of_the_checkout
@@ -32,8 +33,9 @@ def main(
         service = Service(node)
         target = Target(service.url, _PHOTO.read_bytes())
         load = overload(service, target, seconds)
+        late = past_deadline(service, _PHOTO.read_bytes())
         rounds = _rounds(service, target, times)
-    text = table.render(_facts(), rounds, load)
+    text = table.render(_facts(), rounds, load, late)
     typer.echo(text)
     if write:
         table.put_into(_DOCUMENT, text)

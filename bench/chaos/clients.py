@@ -36,9 +36,9 @@ class Sent(NamedTuple):
 class Target:
     """Where requests go, and what they carry."""
 
-    def __init__(self, url: str, photo: bytes, path: str = "/detect") -> None:
+    def __init__(self, url: str, photo: bytes, headers: str = "") -> None:
         self._host, self._port = urlsplit(url).hostname or "", urlsplit(url).port or 80
-        head = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: image/jpeg\r\n"
+        head = f"POST /detect HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: image/jpeg\r\n{headers}"
         self._request = f"{head}Content-Length: {len(photo)}\r\nConnection: close\r\n\r\n".encode() + photo
 
     async def post(self) -> Sent:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.chaos.clients import quantile
+from bench.chaos.clients import Sent, quantile
+from bench.chaos.deadline import DEADLINE_S
 from bench.chaos.faults import Round
 from bench.chaos.overload import TIMES_CAPACITY, Overload
 
@@ -11,9 +12,9 @@ _BEGIN, _END = "<!-- make chaos: begin -->", "<!-- make chaos: end -->"
 _MB = 1e6
 
 
-def render(facts: str, rounds: Sequence[Round], load: Overload) -> str:
-    """Both tables in Markdown, under a line that says where they were measured."""
-    return "\n\n".join([facts, _faults(rounds), _overload(load)])
+def render(facts: str, rounds: Sequence[Round], load: Overload, late: Sequence[Sent]) -> str:
+    """The tables in Markdown, under a line that says where they were measured."""
+    return "\n\n".join([facts, _faults(rounds), _overload(load), deadline(late)])
 
 
 def _faults(rounds: Iterable[Round]) -> str:
@@ -56,6 +57,17 @@ def _overload(load: Overload) -> str:
         ["back to normal after", _seconds(load.recovery_s)],
     ]
     return _table(["overload", "measured"], rows)
+
+
+def deadline(late: Sequence[Sent]) -> str:
+    """How far past the deadline the answers came."""
+    past = [sent.seconds - DEADLINE_S for sent in late]
+    rows = [
+        ["requests with both arms frozen", str(len(late))],
+        ["answered with 504", str(sum(sent.status == 504 and sent.problem for sent in late))],
+        ["past the deadline, median and longest", f"{_seconds(quantile(past, 0.5))}, {_seconds(max(past, default=0))}"],
+    ]
+    return _table(["deadline", "measured"], rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

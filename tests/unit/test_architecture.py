@@ -14,6 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "calls": {"schemas", "settings"},
     "traffic": {"schemas", "settings"},
     "breaker": {"settings"},
+    "admission": {"errors", "settings"},
     "agreement": {"schemas"},
     "metrics": {"schemas"},
     "openapi": {"request_body", "schemas", "settings"},
