@@ -17,7 +17,8 @@ pytestmark = pytest.mark.integration
 def test_prometheus_is_there_until_ctrl_c(service: Service) -> None:
     find_tool("prometheus")
     port = free_port()
-    command = [sys.executable, "-m", "serve_app.local.monitor", "--port", str(port), "--folder", str(service.node.folder)]
+    options = ["--port", str(port), "--folder", str(service.node.folder)]
+    command = [sys.executable, "-m", "serve_app.local.monitor", *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
