@@ -5,6 +5,7 @@ Used by `bench.engines`. One round runs each engine once, so that whatever else 
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from export import parity, samples
 from serve_app.agreement import TOLERANCE
 from serve_app.detection import checkpoint
 from serve_app.detection.artifact import Precision
-from serve_app.detection.contract import Pixels
+from serve_app.detection.contract import Pixels, RawOutputs
 
 _WARM_UPS = 2
 
@@ -64,7 +65,8 @@ def measure(plan: Plan, advance: Advance) -> list[Row]:
     with ExitStack() as running:
         workers = {contender: running.enter_context(Process(_order(plan, contender))) for contender in plan.contenders}
         series = {size: _rounds(workers, _noise(size), plan.rounds, advance) for size in plan.subject.sizes}
-        verdicts = {contender: _deviation(plan.subject, workers, contender) for contender in workers}
+        answers = {contender: _Remembered(worker) for contender, worker in workers.items()}
+        verdicts = {contender: _deviation(plan.subject, answers, contender) for contender in workers}
     return list(_rows(plan, series, verdicts))
 
 
@@ -101,10 +103,25 @@ def _rounds(
     return {contender: Series(seconds[contender], peaks[contender]) for contender in workers}
 
 
-def _deviation(subject: Subject, workers: dict[Contender, Process], contender: Contender) -> parity.Verdict:
+class _Remembered:
+    """A detector that runs each image once: the reference is compared with every contender, itself included."""
+
+    def __init__(self, worker: Process) -> None:
+        self.info = worker.info
+        self._worker = worker
+        self._known: dict[bytes, RawOutputs] = {}
+
+    def infer(self, pixels: Pixels) -> RawOutputs:
+        key = sha256(pixels.tobytes()).digest()
+        if key not in self._known:
+            self._known[key] = self._worker.infer(pixels)
+        return self._known[key]
+
+
+def _deviation(subject: Subject, answers: dict[Contender, _Remembered], contender: Contender) -> parity.Verdict:
     spec = checkpoint.read_spec(subject.checkpoint)
     pictures = samples.load(None)[: subject.compared]
-    return parity.check(workers[REFERENCE], workers[contender], spec, pictures, TOLERANCE, exact=False)
+    return parity.check(answers[REFERENCE], answers[contender], spec, pictures, TOLERANCE, exact=False)
 
 
 def _rows(
