@@ -12,7 +12,7 @@ from serve_app.local import deploy
 
 CLIENTS = 8
 _ARMS = {"OnnxDeployment": "onnx", "TorchDeployment": "torch"}
-_RECOVERY_TIMEOUT_S = 180.0
+_RECOVERY_TIMEOUT_S = 600.0
 _QUIET_S = 1.0  # between a recovery and the next fault, so that both arms are in use again
 _EVEN = {"onnx_fraction": 0.5}
 
