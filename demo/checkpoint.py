@@ -58,6 +58,16 @@ def new_model(config: YolosConfig) -> YolosForObjectDetection:
     return model
 
 
+def token_places() -> torch.Tensor:
+    """The place each detection token answers for (tokens x 2: x and y as shares of the picture), in bricks.
+
+    Rows are staggered so that one token owns the very middle, where single garments lie.
+    """
+    rows, columns = torch.meshgrid(torch.arange(ANCHORS[0]), torch.arange(ANCHORS[1]), indexing="ij")
+    x = (columns + 0.5 + 0.5 * (rows % 2 == 0)) / ANCHORS[1]
+    return torch.stack([x, (rows + 0.5) / ANCHORS[0]], dim=2).reshape(-1, 2)
+
+
 def save_checkpoint(model: YolosForObjectDetection, folder: Path) -> None:
     """Write the three files that `from_pretrained` reads."""
     model.save_pretrained(folder, safe_serialization=True)

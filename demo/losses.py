@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 BOX_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
+PLACE_WEIGHT = 10.0
 DENSE_WEIGHT = 1.0
 PAD = -1
 
@@ -44,10 +45,17 @@ def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
     return inner / union - (hull - union) / hull.clamp(min=1e-6)
 
 
-def set_loss(logits: Tensor, boxes: Tensor, targets: Targets, repeats: int, nothing_weight: float) -> Tensor:
-    """DETR's loss. Each object is matched by `repeats` tokens: several early on, one once duplicates shall go."""
+def set_loss(
+    logits: Tensor, boxes: Tensor, targets: Targets, places: Tensor, repeats: int, nothing_weight: float
+) -> Tensor:
+    """DETR's loss, with tokens that own a place each (tokens x 2: x and y as shares of the canvas).
+
+    An object goes to the token whose place is nearest to its middle: matched by their predictions alone, like tokens
+    take turns for thousands of steps and none grows sure. Each object is matched by `repeats` tokens: several early
+    on, one once duplicates shall go.
+    """
     images, tokens, nothing = logits.shape[0], logits.shape[1], logits.shape[2] - 1
-    matched = _match(logits.detach(), boxes.detach(), targets, repeats)
+    matched = _match(logits.detach(), boxes.detach(), targets, places, repeats)
     wanted = torch.full((images, tokens), nothing, dtype=torch.long)
     wanted[matched.image, matched.token] = targets.labels[matched.image, matched.target]
     weights = torch.ones(nothing + 1)
@@ -80,12 +88,12 @@ def _box_loss(found: Tensor, wanted: Tensor) -> Tensor:
     return BOX_WEIGHT * distance + GIOU_WEIGHT * (1 - generalized_iou(found, wanted)).mean()
 
 
-def _match(logits: Tensor, boxes: Tensor, targets: Targets, repeats: int) -> _Matched:
-    """The cheapest assignment of tokens to objects, per image."""
+def _match(logits: Tensor, boxes: Tensor, targets: Targets, places: Tensor, repeats: int) -> _Matched:
+    """The cheapest assignment of tokens to objects, per image. Predictions decide only between places about as near."""
     named = logits.softmax(-1).gather(2, targets.labels.clamp(min=0)[:, None].expand(-1, logits.shape[1], -1))
-    distance = (boxes[:, :, None] - targets.boxes[:, None]).abs().sum(-1)
+    distance = (places[None, :, None] - targets.boxes[:, None, :, :2]).norm(dim=-1)
     overlap = generalized_iou(boxes[:, :, None], targets.boxes[:, None])
-    costs = (BOX_WEIGHT * distance - GIOU_WEIGHT * overlap - named).numpy()
+    costs = (PLACE_WEIGHT * distance - overlap - named).numpy()
     image, token, target = list[int](), list[int](), list[int]()
     for number, count in enumerate((targets.labels != PAD).sum(1).tolist()):
         each = max(1, min(repeats, logits.shape[1] // max(count, 1)))

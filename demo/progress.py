@@ -16,7 +16,7 @@ class Average:
 
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards the model's weights, fast in the first steps."""
-        keep = min(0.999, (1 + step) / (10 + step))
+        keep = min(0.99, (1 + step) / (10 + step))
         for name, value in model.state_dict().items():
             self.weights[name].lerp_(value, 1 - keep)
 

@@ -18,8 +18,8 @@ from demo.checkpoint import PATCH
 from demo.composite import Canvas, composite, photo_canvas
 from demo.losses import PAD, Targets
 
-PHOTO_SHARE = 0.5
-DRAWN_SHARE = 0.5
+PHOTO_SHARE = 0.4
+DRAWN_SHARE = 0.6
 
 
 class Batch(NamedTuple):

@@ -14,18 +14,19 @@ import typer
 from tqdm import tqdm
 
 from demo.bank import Bank, stored
-from demo.checkpoint import CHECKPOINT, new_config, new_model, processor, save_checkpoint
+from demo.calibrate import Calibration, apply, fitted
+from demo.checkpoint import CHECKPOINT, new_config, new_model, save_checkpoint
 from demo.commands import bad_input_ends_command
+from demo.dev_set import dev_samples
 from demo.drawn_bank import build_drawn_banks
 from demo.photo_folder import list_photos
 from demo.samples import Pool
-from demo.scoring import Score, detect, true_boxes
-from demo.segment import mask_box
 from demo.trainer import Plan, Trainer
+from serve_app.settings import DEFAULT_THRESHOLD
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "clothing" / "train"
 CACHE = Path(".cache/demo")
-DEV_THRESHOLD = 0.5
+MOST_DEV_PHOTOS = 150
 DEV_EVERY_S = 540.0
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -33,7 +34,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 3200,
+    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 3250,
     batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
     photos: Annotated[Path | None, typer.Option(help="Photo folder; by default the data set's, if there.")] = None,
     cache: Annotated[
@@ -44,6 +45,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights, pictures and their order.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the model; 0 leaves it to PyTorch.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; 0: in this one.")] = 1,
+    dev_scenes: Annotated[int, typer.Option(min=0, help="Scenes, apart from those trained on, to decide by.")] = 100,
     save_every: Annotated[float, typer.Option(help="Seconds between two saves.")] = 180.0,
 ) -> None:
     """Train the embedded checkpoint, or go on with a run that was stopped."""
@@ -57,14 +59,20 @@ def train(
 
         judged = time.monotonic()
 
-        def report(step: int) -> None:
+        def saved(step: int) -> None:
             nonlocal judged
-            save_checkpoint(trainer.averaged(), checkpoint)
-            if dev is not None and (time.monotonic() - judged > DEV_EVERY_S or step == steps):
+            model, calibration = trainer.averaged(), Calibration()
+            if step == steps or time.monotonic() - judged > DEV_EVERY_S:
+                samples = dev_samples(model, dev, dev_scenes, MOST_DEV_PHOTOS)
+                if step == steps:
+                    calibration = fitted(samples, DEFAULT_THRESHOLD)
+                    apply(model, calibration)
+                    tqdm.write(str(calibration))
+                tqdm.write(f"step {step}: {samples.report(calibration, DEFAULT_THRESHOLD)}")
                 judged = time.monotonic()
-                tqdm.write(f"step {step}: {_dev_line(trainer, dev)}")
+            save_checkpoint(model, checkpoint)
 
-        losses = list(trainer.run(pool, workers, report))
+        losses = list(trainer.run(pool, workers, saved))
         if losses:
             tqdm.write(f"loss: {np.mean(losses[:10]):.3f} in the first steps, {np.mean(losses[-10:]):.3f} in the last")
 
@@ -90,17 +98,6 @@ def prepared_pool(photos: Path | None, cache: Path, drawn: int, seed: int) -> tu
 
 def _cores() -> int:
     return os.cpu_count() or 1
-
-
-def _dev_line(trainer: Trainer, dev: Bank) -> str:
-    """Quality on the photos that were set aside for decisions; the validation photos are never looked at here."""
-    model, score = trainer.averaged(), Score()
-    for number, label in enumerate(dev.labels.tolist()):
-        picture = dev.picture(number)
-        true = true_boxes([label], [mask_box(picture[..., 3] > 127)])
-        found = detect(model, processor(), np.ascontiguousarray(picture[..., :3]))
-        score = score.plus(true, found.above(DEV_THRESHOLD))
-    return f"recall {score.recall:.3f}, precision {score.precision:.3f}, label accuracy {score.label_accuracy:.3f}"
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import YolosForObjectDetection
 
+from demo.checkpoint import token_places
 from demo.losses import Targets, dense_loss, set_loss
 from demo.progress import Average, load_progress, save_progress
 from demo.samples import Batch, Batches, Pool
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+PLACES = token_places()
 WARM_UP = 150
 MUON_FACTOR = 3.0
 EARLY_LAYER = 4
@@ -31,8 +33,8 @@ class Plan(NamedTuple):
     seed: int = 0
     peak_rate: float = 1e-3
     save_every_s: float = 180.0
-    sides: tuple[tuple[float, int], ...] = ((0.7, 128), (0.92, 160), (1.0, 224))
-    repeats: tuple[tuple[float, int], ...] = ((0.25, 3), (0.45, 2), (1.0, 1))
+    sides: tuple[tuple[float, int], ...] = ((0.58, 128), (0.9, 160), (1.0, 224))
+    repeats: tuple[tuple[float, int], ...] = ((0.28, 3), (0.47, 2), (1.0, 1))
     decay_from: float = 0.55
 
     def short_side(self, step: int) -> int:
@@ -115,7 +117,7 @@ class Trainer:
         count = self._model.config.num_detection_tokens
         repeats = self.plan.matches(self.step)
         nothing_weight = 0.3 if repeats == 1 else 0.2
-        found = set_loss(logits[:, -count:], boxes[:, -count:], targets, repeats, nothing_weight)
+        found = set_loss(logits[:, -count:], boxes[:, -count:], targets, PLACES, repeats, nothing_weight)
         return found + dense_loss(logits[:, 1:-count], boxes[:, 1:-count], targets)
 
 

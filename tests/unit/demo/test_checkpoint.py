@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from demo.checkpoint import CHECKPOINT, load_checkpoint, new_config, new_model, processor, save_checkpoint
+from demo.checkpoint import CHECKPOINT, load_checkpoint, new_config, new_model, processor, save_checkpoint, token_places
 from demo.errors import BadInputError
 from demo.labels import LABELS
 
@@ -53,3 +53,10 @@ def test_a_missing_or_broken_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="cannot be loaded") as caught:
         load_checkpoint(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_every_token_owns_a_place_and_one_owns_the_middle() -> None:
+    places = token_places()
+    assert places.shape == (new_config().num_detection_tokens, 2)
+    assert len(torch.unique(places, dim=0)) == len(places)
+    assert (places == 0.5).all(dim=1).sum() == 1

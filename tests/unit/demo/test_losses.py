@@ -5,6 +5,7 @@ import torch
 from demo.losses import Targets, corners, dense_loss, generalized_iou, set_loss
 
 NOTHING = 8
+PLACES = torch.full((2, 2), 0.5)
 
 
 def targets(labels: list[list[int]], boxes: list[list[list[float]]], owners: list[list[int]]) -> Targets:
@@ -32,25 +33,35 @@ def test_generalized_iou_of_same_and_distant_boxes() -> None:
 
 def test_perfect_detections_cost_nothing() -> None:
     boxes = torch.tensor([[[0.1, 0.1, 0.1, 0.1], BOX]])
-    assert set_loss(sure([NOTHING, 3]), boxes, ONE, repeats=1, nothing_weight=0.3) < 1e-4
+    assert set_loss(sure([NOTHING, 3]), boxes, ONE, PLACES, repeats=1, nothing_weight=0.3) < 1e-4
 
 
 def test_a_wrong_label_and_a_wrong_box_both_cost() -> None:
     boxes = torch.tensor([[[0.1, 0.1, 0.1, 0.1], BOX]])
-    assert set_loss(sure([NOTHING, 4]), boxes, ONE, 1, 0.3) > 1
-    assert set_loss(sure([NOTHING, 3]), boxes * 0.5, ONE, 1, 0.3) > 0.5
+    assert set_loss(sure([NOTHING, 4]), boxes, ONE, PLACES, 1, 0.3) > 1
+    assert set_loss(sure([NOTHING, 3]), boxes * 0.5, ONE, PLACES, 1, 0.3) > 0.5
 
 
 def test_a_duplicate_costs_only_where_one_token_shall_answer() -> None:
     boxes = torch.tensor([[BOX, BOX]])
-    assert set_loss(sure([3, 3]), boxes, ONE, repeats=2, nothing_weight=0.3) < 1e-4
-    assert set_loss(sure([3, 3]), boxes, ONE, repeats=1, nothing_weight=0.3) > 1
+    assert set_loss(sure([3, 3]), boxes, ONE, PLACES, repeats=2, nothing_weight=0.3) < 1e-4
+    assert set_loss(sure([3, 3]), boxes, ONE, PLACES, repeats=1, nothing_weight=0.3) > 1
 
 
 def test_more_objects_times_repeats_than_tokens_still_match() -> None:
     two = targets([[3, 5]], [[BOX, [0.2, 0.2, 0.1, 0.1]]], [[0, 1]])
     boxes = torch.tensor([[BOX, [0.2, 0.2, 0.1, 0.1], [0.9] * 4]])
-    assert set_loss(sure([3, 5, NOTHING]), boxes, two, repeats=4, nothing_weight=0.3) < 1e-4
+    assert (
+        set_loss(
+            sure([3, 5, NOTHING]),
+            boxes,
+            two,
+            torch.tensor([[0.5, 0.5], [0.2, 0.2], [0.9, 0.9]]),
+            repeats=4,
+            nothing_weight=0.3,
+        )
+        < 1e-4
+    )
 
 
 def test_patches_answer_for_the_garment_they_lie_on() -> None:
@@ -62,5 +73,12 @@ def test_patches_answer_for_the_garment_they_lie_on() -> None:
 def test_an_image_without_garments_is_no_error() -> None:
     empty = targets([[-1]], [[[0.5] * 4]], [[-1, -1]])
     logits, boxes = sure([NOTHING, NOTHING]), torch.tensor([[BOX, BOX]])
-    assert set_loss(logits, boxes, empty, 1, 0.3) < 1e-4
+    assert set_loss(logits, boxes, empty, PLACES, 1, 0.3) < 1e-4
     assert dense_loss(logits, boxes, empty) < 1e-4
+
+
+def test_the_token_whose_place_is_nearest_answers() -> None:
+    boxes = torch.tensor([[BOX, BOX]])
+    near, far = [0.5, 0.5], [0.1, 0.9]
+    assert set_loss(sure([NOTHING, 3]), boxes, ONE, torch.tensor([far, near]), 1, 0.3) < 1e-4
+    assert set_loss(sure([NOTHING, 3]), boxes, ONE, torch.tensor([near, far]), 1, 0.3) > 1

@@ -27,6 +27,7 @@ def command(folder: Path, photos: Path) -> list[str]:
         "--drawn": 16,
         "--workers": 0,
         "--threads": 1,
+        "--dev-scenes": 2,
         "--save-every": 0,
     }
     return [sys.executable, "-m", "demo.train", *(str(part) for pair in options.items() for part in pair)]
