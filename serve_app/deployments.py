@@ -33,7 +33,8 @@ class Arm(ABC):
     name: str
     library: str
 
-    def __init__(self, limits: LimitSettings) -> None:
+    def __init__(self, limits: LimitSettings, niceness: int = 0) -> None:
+        os.nice(niceness)
         self._limits = limits
         self._pipeline: Pipeline | None = None
         self._status = BackendStatus(state="unavailable", reason=f"{self.name}: no user_config yet")
