@@ -15,6 +15,7 @@ from serve_app.local import deploy, node
 
 _READY_TIMEOUT_S = 120
 _SPLIT_TIMEOUT_S = 30
+_SAMPLE = "demo/photos/scene-2.jpg"
 _FRACTION = re.compile(r"^(\s*onnx_fraction:\s*)(\S+)", re.MULTILINE)
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -108,16 +109,11 @@ def _introduce(running: node.Node, state: dict[str, Any]) -> None:
     typer.echo(f"""
 The service is at {running.http_url}, {fraction:.0%} of the traffic assigned to ONNX.
 
-  try it         curl -s {running.http_url}/detect -H 'Content-Type: image/jpeg' --data-binary @{_sample()}
+  try it         curl -s {running.http_url}/detect -H 'Content-Type: image/jpeg' --data-binary @{_SAMPLE}
   all to ONNX    make split ONNX=1        (edits serve_config.yaml and deploys it)
   roll back      make split ONNX=0
   status         curl -s {running.http_url}/readyz
   stop           make stop""")
-
-
-def _sample() -> str:
-    samples = sorted(Path("demo/photos").glob("*.jpg"))
-    return str(samples[0]) if samples else "PHOTO.jpg"
 
 
 def _write_environment(running: node.Node) -> None:

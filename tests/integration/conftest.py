@@ -48,7 +48,7 @@ def client(service: Service) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def photo() -> bytes:
     """One encoded sample image."""
-    return PHOTOS[0].read_bytes()
+    return PHOTOS[1].read_bytes()
 
 
 @pytest.fixture(scope="session")

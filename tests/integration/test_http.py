@@ -25,7 +25,7 @@ def test_both_arms_find_the_same_in_every_sample(service: Service, client: httpx
     service.deploy(Router={"allow_override": True})
     answers = {
         backend: client.post(
-            "/detect?threshold=0.3",
+            "/detect?threshold=0.05",
             content=path.read_bytes(),
             headers={"Content-Type": "image/jpeg", "X-Backend": backend},
         ).json()
