@@ -34,7 +34,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 3250,
+    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 3180,
     batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
     photos: Annotated[Path | None, typer.Option(help="Photo folder; by default the data set's, if there.")] = None,
     cache: Annotated[
