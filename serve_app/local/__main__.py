@@ -15,6 +15,7 @@ from serve_app.local import deploy, node
 
 _READY_TIMEOUT_S = 120
 _SPLIT_TIMEOUT_S = 30
+_PORT_TIMEOUT_S = 5
 _SAMPLE = "demo/photos/scene-2.jpg"
 _FRACTION = re.compile(r"^(\s*onnx_fraction:\s*)(\S+)", re.MULTILINE)
 
@@ -133,11 +134,20 @@ def down(folder: Folder = _FOLDER) -> None:
             typer.echo("nothing is running")
             return
         _step("stopping", lambda: _shut_down(running))
-        node.require_free(running.ports.http, "HTTP", "it was not started by make serve")
 
 
 def _shut_down(running: node.Node) -> None:
+    """End the node; its port is free afterwards, or somebody else's."""
     node.stop(running)
+    deadline = time.monotonic() + _PORT_TIMEOUT_S
+    while True:
+        try:
+            return node.require_free(running.ports.http, "http", "it was not started by make serve")
+        except ConfigurationError:
+            # A process can be gone from the list while the system still closes its sockets.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 @commands.command()
@@ -163,7 +173,7 @@ def _deploy_and_wait(running: node.Node, content: dict[str, Any], onnx: float) -
 def _edit_fraction(config: Path, onnx: float) -> dict[str, Any]:
     """Change the one number, keeping comments and all else; the file stays as it was if the result is not valid."""
     before = config.read_text()
-    after, count = _FRACTION.subn(rf"\g<1>{onnx:g}", before)
+    after, count = _FRACTION.subn(rf"\g<1>{onnx}", before)
     if count != 1:
         raise ConfigurationError(f"{config}: expected one onnx_fraction, found {count}; edit it by hand")
     candidate = config.with_suffix(".new.yaml")

@@ -39,7 +39,7 @@ def test_up_split_and_down(tmp_path: Path) -> None:
 
         assert run("split", 1, *here).returncode == 0
         assert backend_of(url) == "onnx"
-        assert "onnx_fraction: 1\n" in config.read_text()
+        assert "onnx_fraction: 1.0\n" in config.read_text()
 
         again = run("up", *here, *ports)
         assert (again.returncode, "already running" in again.stdout) == (0, True)
