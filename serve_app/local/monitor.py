@@ -5,6 +5,7 @@
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -97,6 +98,9 @@ def main(
         node.require_free(port, "Prometheus", "choose another with --port")
         write_config(running, folder / "prometheus")
         with prometheus(folder / "prometheus", port) as url:
+            # Both set here: a program started in the background inherits an ignored Ctrl-C.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
             typer.echo(f"Prometheus is at {url} (alerts: {url}/alerts, targets: {url}/targets). Ctrl-C ends it.")
             with contextlib.suppress(KeyboardInterrupt):
                 while True:

@@ -27,6 +27,9 @@ def test_prometheus_is_there_until_ctrl_c(service: Service) -> None:
             assert {group["name"] for group in rules["data"]["groups"]} >= {"detect_latency", "detect_alerts"}
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            try:
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}", trust_env=False)
