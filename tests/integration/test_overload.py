@@ -34,7 +34,7 @@ def test_with_every_place_taken_by_hanging_work_refusals_still_come(
     service.deploy(Router={"max_inflight": 2, "fallback": False})
     (torch,) = service.pids()["TorchDeployment"]
     with concurrent.futures.ThreadPoolExecutor(2) as pool, frozen(torch):
-        held = [pool.submit(detect, X_Request_Timeout_Ms="4000") for _ in range(2)]
+        held = [pool.submit(detect, X_Request_Timeout_Ms="15000") for _ in range(2)]
         eventually(lambda: detect(X_Request_Timeout_Ms="50").status_code == 503)
         with counts(client, 5, "detect_overloaded_total"):
             for _ in range(5):
@@ -42,5 +42,5 @@ def test_with_every_place_taken_by_hanging_work_refusals_still_come(
                 assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
                 assert int(refused.headers["Retry-After"]) >= 1
         assert service.readyz()["policy"]["max_inflight"] == 2
-        assert {answer.result().status_code for answer in held} <= {504, 503}
+    assert {answer.result().status_code for answer in held} <= {200, 503, 504}
     eventually(lambda: detect().status_code == 200)

@@ -39,7 +39,7 @@ def test_the_shipped_file_is_right() -> None:
         ("onnx_fraction: 0.0", "onnx_fraction: 0.0\n          onnx_fraction: 1.0", "'onnx_fraction' is given twice"),
         ("name: OnnxDeployment", "name: OnxDeployment", "deployments[OnxDeployment]: no such deployment"),
         ("name: OnnxDeployment", "name: OnxDeployment", "OnnxDeployment is not listed"),
-        ("max_body_bytes", "max_body_byte", "args.limits.max_body_byte: unknown key"),
+        ("max_body_bytes: ", "max_body_byte: ", "args.limits.max_body_byte: unknown key"),
         ("threads: 2", "threads: many", "deployments[TorchDeployment].user_config.threads"),
         ("{num_cpus: 0.2}", "{num_cpu: 0.2}", "ray_actor_options.num_cpu: unknown key"),
         ("port: 8000", "prot: 8000", "http_options.prot: unknown key, did you mean port?"),
