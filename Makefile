@@ -9,7 +9,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 ONNX ?=
 UP_ARGS ?=
 
-.PHONY: serve stop split status monitor test check unit integration export bench help clean
+.PHONY: serve stop split monitor test check unit integration export chaos help
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
 
@@ -60,6 +60,5 @@ test: check export
 	$(BIN)/python -m pytest tests
 
 # make chaos   kill, freeze and overload a service of its own (15 minutes); rewrites the tables of docs/reliability.md
-.PHONY: chaos
 chaos: $(DEV_STAMP) export
 	$(BIN)/python -m bench.chaos
