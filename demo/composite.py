@@ -1,4 +1,4 @@
-"""Lays pictures on a canvas: one whole photo, or several cut-outs over a backdrop. Called by `demo.samples`.
+"""Lays pictures on a canvas: a whole photo or scene, or several cut-outs over a backdrop. Called by `demo.samples`.
 
 A box is that of the garment's visible pixels: what another garment hides, no detector can see.
 """
@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from demo.drawn_bank import scene_garment
 from demo.segment import mask_box
 
 Rng = np.random.Generator
 Pixels = NDArray[np.uint8]
 NOBODY = -1
 LEAST_VISIBLE = 0.5
+LEAST_AREA = 48
 
 
 class Canvas(NamedTuple):
@@ -35,6 +37,26 @@ def photo_canvas(rng: Rng, photo: Pixels, label: int, shape: tuple[int, int]) ->
     pixels, mask = warped
     owners = np.where(mask, 0, NOBODY).astype(np.int16)
     return Canvas(pixels, [label], [mask_box(mask)], owners)
+
+
+def scene_canvas(rng: Rng, scene: Pixels, shape: tuple[int, int]) -> Canvas:
+    """The whole scene, mirrored or not, stretched to the canvas; a garment too small to see there is left out."""
+    height, width = shape
+    if rng.random() < 0.5:
+        scene = scene[:, ::-1]
+    if (scene.shape[0] > scene.shape[1]) != (height > width):
+        scene = np.rot90(scene, int(rng.choice([1, 3])))
+    scene = np.ascontiguousarray(scene)
+    pixels = cv2.resize(scene[..., :3], (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    alpha = cv2.resize(scene[..., 3], (width, height), interpolation=cv2.INTER_NEAREST)
+    owners = np.full(shape, NOBODY, np.int16)
+    labels: list[int] = []
+    for value in np.unique(alpha[alpha > 0]):
+        mask = alpha == value
+        if mask.sum() >= LEAST_AREA:
+            owners[mask] = len(labels)
+            labels.append(scene_garment(int(value))[1])
+    return Canvas(pixels, labels, [mask_box(owners == number) for number in range(len(labels))], owners)
 
 
 def composite(rng: Rng, cut_outs: list[tuple[Pixels, int]], backdrop: Pixels, shape: tuple[int, int]) -> Canvas:
@@ -103,7 +125,7 @@ def _free_place(
         layer = _placed(rng, picture, shape, count, 0.88**attempt)
         mask = layer[..., 3] > 127
         area = int(mask.sum())
-        if area < 48:
+        if area < LEAST_AREA:
             continue
         left = np.bincount(owners[~mask & (owners >= 0)].ravel(), minlength=len(areas))
         if all(visible >= LEAST_VISIBLE * whole for visible, whole in zip(left, areas, strict=True)):

@@ -1,4 +1,4 @@
-"""Fills banks with drawn garments and backdrops. Called by `demo.train`."""
+"""Fills banks with drawn garments, backdrops and whole scenes. Called by `demo.train`."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -9,7 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from demo.bank import Bank, Entry, store, stored
+from demo.checkpoint import PATCH, SHORT_SIDE
 from demo.labels import LABELS
+from demo.scenes import render_scene
 from demo.scenes.backdrop import draw_backdrop
 from demo.scenes.garment import draw_garment
 
@@ -18,6 +20,9 @@ BACKDROP_SIDE = 256
 GARMENTS_PER_BACKDROP = 6
 # Keeps the training garments apart from those of any scene: scenes are seeded by [seed, width, height].
 STREAM = 90_001
+# Apart from the seeds that `demo.dev_set` decides by and from those that `demo.evaluate` measures.
+FIRST_SCENE = 5_000_000
+NO_LABEL = -1
 
 
 def build_drawn_banks(garments: Path, backdrops: Path, count: int, seed: int, workers: int) -> tuple[Bank, Bank]:
@@ -30,6 +35,13 @@ def build_drawn_banks(garments: Path, backdrops: Path, count: int, seed: int, wo
     return Bank(garments), Bank(backdrops)
 
 
+def build_scene_bank(path: Path, count: int, seed: int, workers: int) -> Bank:
+    """Render `count` scenes, at the size the model sees, unless they are stored."""
+    if not stored(path):
+        store(path, _drawn(partial(drawn_scene, seed), count, workers, "drawing scenes"))
+    return Bank(path)
+
+
 def drawn_garment(seed: int, number: int) -> Entry:
     """Garment `number` of the bank; labels take turns."""
     rng = np.random.default_rng([seed, number, STREAM, 0])
@@ -40,7 +52,28 @@ def drawn_garment(seed: int, number: int) -> Entry:
 def drawn_backdrop(seed: int, number: int) -> Entry:
     """Backdrop `number` of the bank."""
     pixels = draw_backdrop(np.random.default_rng([seed, number, STREAM, 1]), BACKDROP_SIDE, BACKDROP_SIDE)
-    return Entry(-1, np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]))
+    return Entry(NO_LABEL, np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]))
+
+
+def drawn_scene(seed: int, number: int) -> Entry:
+    """Scene `number` of the bank. Alpha tells whose a pixel is and what that garment is: see `scene_alpha`."""
+    long = SHORT_SIDE + PATCH * (number % 9)
+    width, height = (SHORT_SIDE, long) if number % 3 else (long, SHORT_SIDE)
+    scene = render_scene(FIRST_SCENE + 1_000_000 * seed + number, width, height)
+    alpha = np.zeros((height, width), np.uint8)
+    for place, item in enumerate(scene.objects):
+        alpha[item.visible] = scene_alpha(place, item.label)
+    return Entry(NO_LABEL, np.dstack([scene.pixels, alpha]))
+
+
+def scene_alpha(place: int, label: int) -> int:
+    """The alpha of the pixels of a scene's garment number `place`; 0 is the backdrop. `scene_garment` reverses it."""
+    return 1 + place * len(LABELS) + label
+
+
+def scene_garment(alpha: int) -> tuple[int, int]:
+    """A garment's number in its scene, and its label."""
+    return divmod(alpha - 1, len(LABELS))
 
 
 def _drawn(draw: Callable[[int], Entry], count: int, workers: int, title: str) -> Iterator[Entry]:

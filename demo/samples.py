@@ -1,4 +1,4 @@
-"""Training batches: real photos, lightly or strongly changed, and composites of several cut-outs. Used by `demo.train`.
+"""Training batches: real photos, drawn scenes, and composites of several cut-outs of both. Used by `demo.train`.
 
 Batch number n depends only on the seed and n, so a resumed run sees what an unbroken one would have seen.
 """
@@ -15,10 +15,11 @@ from torch.utils.data import Dataset
 from demo.augment import jittered, recoloured
 from demo.bank import Bank
 from demo.checkpoint import PATCH
-from demo.composite import Canvas, composite, photo_canvas
+from demo.composite import Canvas, composite, photo_canvas, scene_canvas
 from demo.losses import PAD, Targets
 
-PHOTO_SHARE = 0.4
+PHOTO_SHARE = 0.3
+SCENE_SHARE = 0.4
 DRAWN_SHARE = 0.6
 
 
@@ -35,6 +36,7 @@ class Pool(NamedTuple):
     photos: Bank | None
     drawn: Bank | None
     backdrops: Bank | None
+    scenes: Bank | None = None
 
 
 class Batches(Dataset[Batch]):
@@ -51,13 +53,16 @@ class Batches(Dataset[Batch]):
         return collated([self._canvas(rng, shape) for _ in range(self._size)])
 
     def _canvas(self, rng: np.random.Generator, shape: tuple[int, int]) -> Canvas:
-        photos = self._pool.photos
-        if photos is not None and rng.random() < PHOTO_SHARE:
+        photos, scenes = self._pool.photos, self._pool.scenes
+        kind = rng.random()
+        if photos is not None and kind < PHOTO_SHARE:
             number = self._pick(rng, photos)
             picture = photos.picture(number)
             if rng.random() < 0.25:
                 picture = recoloured(rng, picture)
             canvas = photo_canvas(rng, picture, int(photos.labels[number]), shape)
+        elif scenes is not None and kind < PHOTO_SHARE + SCENE_SHARE:
+            canvas = scene_canvas(rng, scenes.picture(int(rng.integers(len(scenes)))), shape)
         else:
             count = int(rng.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
             cut_outs = [self._cut_out(rng) for _ in range(count)]

@@ -18,7 +18,7 @@ from demo.calibrate import Calibration, apply, fitted
 from demo.checkpoint import CHECKPOINT, new_config, new_model, save_checkpoint
 from demo.commands import bad_input_ends_command
 from demo.dev_set import dev_samples
-from demo.drawn_bank import build_drawn_banks
+from demo.drawn_bank import build_drawn_banks, build_scene_bank
 from demo.photo_folder import list_photos
 from demo.samples import Pool
 from demo.trainer import Plan, Trainer
@@ -34,14 +34,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 3180,
+    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 6000,
     batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
     photos: Annotated[Path | None, typer.Option(help="Photo folder; by default the data set's, if there.")] = None,
     cache: Annotated[
         Path, typer.Option(help="Prepared pictures and the run's state; a new folder starts anew.")
     ] = CACHE,
     checkpoint: Annotated[Path, typer.Option(help="Where the checkpoint is written.")] = CHECKPOINT,
-    drawn: Annotated[int, typer.Option(help="Garments to draw for the composites.")] = 8000,
+    drawn: Annotated[int, typer.Option(min=1, help="Garments to draw for the composites, and scenes.")] = 6000,
     seed: Annotated[int, typer.Option(help="Seed of weights, pictures and their order.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the model; 0 leaves it to PyTorch.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; 0: in this one.")] = 1,
@@ -85,15 +85,16 @@ def prepared_pool(photos: Path | None, cache: Path, drawn: int, seed: int) -> tu
     if photos is not None:
         list_photos(photos)  # bad input shall be told before minutes of drawing
     garments, backdrops = build_drawn_banks(cache / "drawn.bin", cache / "backdrops.bin", drawn, seed, _cores())
+    scenes = build_scene_bank(cache / "scenes.bin", drawn, seed, _cores())
     if photos is None:
-        return Pool(None, garments, backdrops), None
+        return Pool(None, garments, backdrops, scenes), None
     train_path, dev_path = cache / "photos_train.bin", cache / "photos_dev.bin"
     if not (stored(train_path) and stored(dev_path)):
         # Only here: scenes alone train without OpenCV's segmentation.
         from demo.photo_bank import build_photo_banks
 
         build_photo_banks(photos, train_path, dev_path, _cores())
-    return Pool(Bank(train_path), garments, backdrops), Bank(dev_path)
+    return Pool(Bank(train_path), garments, backdrops, scenes), Bank(dev_path)
 
 
 def _cores() -> int:

@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     seed: int = 0
     peak_rate: float = 1e-3
     save_every_s: float = 180.0
-    sides: tuple[tuple[float, int], ...] = ((0.58, 128), (0.9, 160), (1.0, 224))
+    sides: tuple[tuple[float, int], ...] = ((0.45, 128), (0.78, 160), (1.0, 224))
     repeats: tuple[tuple[float, int], ...] = ((0.28, 3), (0.47, 2), (1.0, 1))
     decay_from: float = 0.55
 

@@ -44,9 +44,7 @@ def write(request: Request, say: Say) -> artifact.Manifest:
     folder = checkpoint.resolve(request.checkpoint, request.revision)
     pictures = samples.load(request.images)
     with _beside(request.out) as work:
-        draft = build(work, folder, request.checkpoint, request.precision, say)
-        say(f"comparing both engines on {len(pictures)} images")
-        verdict = _judge(work, folder, draft, request, pictures)
+        draft, verdict = _best(work, folder, request, pictures, say)
         if verdict.faults:
             _drop_earlier(request)
             raise GateFailed(verdict)
@@ -56,8 +54,13 @@ def write(request: Request, say: Say) -> artifact.Manifest:
     return manifest
 
 
-def build(work: Path, folder: Path, name: str, precision: artifact.Precision, say: Say) -> artifact.Manifest:
-    """Write graph and embeddings of the checkpoint in `folder`, called `name`; gives the manifest before the gate."""
+def build(
+    work: Path, folder: Path, name: str, precision: artifact.Precision, say: Say, careful: bool = False
+) -> artifact.Manifest:
+    """Write graph and embeddings of the checkpoint in `folder`, called `name`; gives the manifest before the gate.
+
+    `careful` is for int8: see `export.quantize`.
+    """
     say(f"tracing {name}")
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     spec = checkpoint.read_spec(folder)
@@ -66,8 +69,8 @@ def build(work: Path, folder: Path, name: str, precision: artifact.Precision, sa
     graph.write_graph(model, spec, work / artifact.MODEL)
     del model
     if precision == "int8":
-        say("quantising")
-        quantize(work / artifact.MODEL, work / artifact.MODEL)
+        say("quantising all but the heads and the second MLP products" if careful else "quantising all but the heads")
+        quantize(work / artifact.MODEL, work / artifact.MODEL, careful)
     return artifact.Manifest(
         checkpoint=name,
         fingerprint=checkpoint.fingerprint(folder),
@@ -83,6 +86,19 @@ def build(work: Path, folder: Path, name: str, precision: artifact.Precision, sa
             "onnxruntime": onnxruntime.__version__,
         },
     )
+
+
+def _best(
+    work: Path, folder: Path, request: Request, pictures: list[samples.Sample], say: Say
+) -> tuple[artifact.Manifest, parity.Verdict]:
+    """The artifact as fast as the tolerance allows: int8 keeps more in fp32 where the plain way deviates too far."""
+    for careful in (False, True) if request.precision == "int8" else (False,):
+        draft = build(work, folder, request.checkpoint, request.precision, say, careful)
+        say(f"comparing both engines on {len(pictures)} images")
+        verdict = _judge(work, folder, draft, request, pictures)
+        if not verdict.faults:
+            break
+    return draft, verdict
 
 
 def _check_target(out: Path) -> None:

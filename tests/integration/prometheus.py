@@ -50,8 +50,8 @@ class Prometheus:
         return found[0][1] if found else math.nan
 
     def over(self, expr: str, start: float, end: float, step_s: int = 1) -> Matrix:
-        """Each series over a span of time."""
-        result = self.get("/query_range", query=expr, start=start, end=end, step=step_s)["result"]
+        """Each series over a span of time, both ends included: the last step may lie up to one step after `end`."""
+        result = self.get("/query_range", query=expr, start=start, end=end + step_s, step=step_s)["result"]
         return [(series["metric"], [(at, float(value)) for at, value in series["values"]]) for series in result]
 
     def wait_for(self, expr: str, done: Callable[[float], bool] = lambda value: not math.isnan(value)) -> float:

@@ -9,7 +9,7 @@ import pytest
 from bench.chaos.clients import Target
 from bench.chaos.overload import overload
 from bench.service import Service
-from tests.integration.faults import counted, eventually, frozen
+from tests.integration.faults import counted, counts, eventually, frozen
 
 pytestmark = pytest.mark.integration
 
@@ -33,15 +33,13 @@ def test_with_every_place_taken_by_hanging_work_refusals_still_come(
 ) -> None:
     service.deploy(Router={"max_inflight": 2, "fallback": False})
     (torch,) = service.pids()["TorchDeployment"]
-    before = counted(client, "detect_overloaded_total")
-    with concurrent.futures.ThreadPoolExecutor(2) as pool, frozen(torch):
-        held = [pool.submit(detect, X_Request_Timeout_Ms="15000") for _ in range(2)]
-        eventually(lambda: detect(X_Request_Timeout_Ms="50").status_code == 503)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, frozen(torch), counts(client, 5, "detect_overloaded_total"):
+        held = [pool.submit(detect, X_Request_Timeout_Ms="25000") for _ in range(2)]
+        eventually(lambda: counted(client, "detect_inflight", backend="torch") == 2)
         for _ in range(5):
             refused = detect()
             assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
             assert int(refused.headers["Retry-After"]) >= 1
         assert service.readyz()["policy"]["max_inflight"] == 2
-    eventually(lambda: counted(client, "detect_overloaded_total") - before >= 5)
     assert {answer.result().status_code for answer in held} <= {200, 503, 504}
     eventually(lambda: detect().status_code == 200)

@@ -62,3 +62,9 @@ def test_int8_holds_in_the_encoder_and_leaves_the_heads(tiny_artifact: Path, tmp
     last_norm = len(operators) - 1 - operators[::-1].index("LayerNormalization")
     assert operators[last_norm:].count("MatMul") == 2 * 3
     assert "MatMulInteger" not in operators[last_norm:]
+
+
+def test_careful_int8_leaves_the_products_behind_the_gelus_too(tiny_artifact: Path, tmp_path: Path) -> None:
+    quantize(tiny_artifact / artifact.MODEL, tmp_path / "int8.onnx", careful=True)
+    operators = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert operators.count("MatMulInteger") == 3 * 5

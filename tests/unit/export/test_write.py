@@ -31,7 +31,10 @@ def asked(tiny: Path, tmp_path: Path) -> Asked:
 def built(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies the session's artifact instead of tracing again."""
 
-    def build(work: Path, folder: Path, name: str, precision: Precision, say: Callable[[str], None]) -> Manifest:
+    def build(
+        work: Path, folder: Path, name: str, precision: Precision, say: Callable[[str], None], careful: bool
+    ) -> Manifest:
+        say("careful" if careful else "plain")
         shutil.copytree(tiny_artifact, work, dirs_exist_ok=True)
         manifest = artifact.load_manifest(work, "")
         return manifest.model_copy(update={"parity": None, "precision": precision, "checkpoint": name})
@@ -78,6 +81,19 @@ def test_a_good_earlier_artifact_survives_a_refusal(asked: Asked, monkeypatch: p
     with pytest.raises(GateFailed):
         write.write(asked(), print)
     assert artifact.load_manifest(asked().out, "") == before
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(("precision", "attempts"), [("int8", ["plain", "careful"]), ("bf16", ["plain"])])
+def test_only_int8_is_tried_again_with_more_care(
+    precision: Precision, attempts: list[str], asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write.cpu, "require", lambda precision: None)
+    refuse(monkeypatch)
+    said: list[str] = []
+    with pytest.raises(GateFailed):
+        write.write(asked(precision=precision), said.append)
+    assert [line for line in said if not line.startswith("comparing")] == attempts
 
 
 @pytest.mark.usefixtures("built")
