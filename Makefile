@@ -1,4 +1,5 @@
-# make serve   install, export the default checkpoint if needed, start the service, print how to use it
+# make serve   install, export the default checkpoint if needed, start the service, print how to use it;
+#              MODE=fast puts it behind HAProxy (docs/performance.md)
 # make test    install, lint, types, every test
 PYTHON ?= python3.11
 VENV := .venv
@@ -7,6 +8,7 @@ PIP_ARGS ?=
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 ONNX ?=
+MODE ?= simple
 UP_ARGS ?=
 
 .PHONY: serve stop split monitor test check unit integration export chaos help
@@ -28,7 +30,7 @@ export: $(STAMP)
 	@$(BIN)/python -m export --if-stale
 
 serve: export
-	@$(BIN)/python -m serve_app.local up $(UP_ARGS)
+	@$(BIN)/python -m serve_app.local up --mode $(MODE) $(UP_ARGS)
 
 # make stop    end all that `make serve` started, and nothing else
 stop:
@@ -53,8 +55,9 @@ check: $(DEV_STAMP)
 unit: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q tests/unit tests/contract tests/config
 
+# make integration   the tests on a real Ray; MODE=fast for the other front door
 integration: $(DEV_STAMP)
-	$(BIN)/python -m pytest -q tests/integration
+	$(BIN)/python -m pytest -q tests/integration --mode $(MODE)
 
 test: check export
 	$(BIN)/python -m pytest tests

@@ -107,7 +107,7 @@ def _measure(rate: float, rounds: int, seconds: float) -> tuple[list[Round], lis
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         on = Service(stack.enter_context(running(folder / "on", _ports())))
-        off = Service(stack.enter_context(running(folder / "off", _ports(), _OFF)))
+        off = Service(stack.enter_context(running(folder / "off", _ports(), extra_environment=_OFF)))
         on.deploy(Router={"onnx_fraction": 1.0, "log_requests": True})
         off.deploy(Router={"onnx_fraction": 1.0})
         monitor.write_config(on.node, folder / "prometheus")

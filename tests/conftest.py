@@ -4,6 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.local.modes import Mode
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--mode`: which front door the integration tests run behind."""
+    parser.addoption("--mode", choices=list(Mode), default=Mode.simple, help="front door of the service under test")
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:

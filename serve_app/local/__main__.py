@@ -12,6 +12,7 @@ import typer
 from serve_app.check import load_config
 from serve_app.errors import ConfigurationError
 from serve_app.local import deploy, node
+from serve_app.local.modes import Mode
 
 _READY_TIMEOUT_S = 120
 _SPLIT_TIMEOUT_S = 30
@@ -51,18 +52,19 @@ def _step(message: str, action: Callable[[], T]) -> T:
 def up(
     config: Config = _CONFIG,
     folder: Folder = _FOLDER,
+    mode: Annotated[Mode, typer.Option(help="fast: behind HAProxy, tuned for throughput.")] = Mode.simple,
     dashboard_port: Annotated[int, typer.Option(help="Where Ray's dashboard takes deploys.")] = 8265,
     metrics_port: Annotated[int, typer.Option(help="Where Ray's agent shows metrics.")] = 8090,
 ) -> None:
     """Start Ray, deploy the config and wait until both backends have reported."""
     with _clear_errors():
         content = load_config(config)
-        if _already_running(folder):
+        if _already_running(folder, mode):
             return
         http_port = content.get("http_options", {}).get("port", 8000)
         ports = node.Ports(http=http_port, dashboard=dashboard_port, metrics=metrics_port)
         _require_free_ports(ports)
-        running = _step("Ray", lambda: node.start(folder, ports))
+        running = _step("Ray", lambda: node.start(folder, ports, mode))
         try:
             _step("deploy (imports the application)", lambda: deploy.deploy(running, content))
             state = _step("backends", lambda: deploy.wait_until(running, _both_reported, _READY_TIMEOUT_S))
@@ -84,11 +86,13 @@ def _require_free_ports(ports: node.Ports) -> None:
         node.require_free(port, name, f"see which with: ss -ltnp 'sport = :{port}', or {remedy}")
 
 
-def _already_running(folder: Path) -> bool:
+def _already_running(folder: Path, mode: Mode) -> bool:
     earlier = node.remembered(folder)
     if earlier is None:
         return False
     if state := deploy.readiness(earlier):
+        if earlier.mode is not mode:
+            raise ConfigurationError(f"already running, in {earlier.mode} mode; first end it with: make stop")
         typer.echo("already running")
         _introduce(earlier, state)
         return True

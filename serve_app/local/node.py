@@ -11,13 +11,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 from pydantic import BaseModel, ConfigDict
 
 from serve_app.errors import ConfigurationError
+from serve_app.local import modes
+from serve_app.local.modes import Mode
 
 _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
 _START_TIMEOUT_S = 60
@@ -45,6 +47,7 @@ class Node(BaseModel):
 
     folder: Path
     ports: Ports
+    mode: Mode = Mode.simple
     pid: int
     started: float
 
@@ -106,7 +109,9 @@ def free_port() -> int:
         return port
 
 
-def start(folder: Path, ports: Ports, environment: dict[str, str] | None = None) -> Node:
+def start(
+    folder: Path, ports: Ports, mode: Mode = Mode.simple, extra_environment: Mapping[str, str] | None = None
+) -> Node:
     """Start a head node and wait until its dashboard can take a deploy.
 
     Raises ConfigurationError, with the end of Ray's log, when it does not come up; nothing is left running then.
@@ -114,8 +119,9 @@ def start(folder: Path, ports: Ports, environment: dict[str, str] | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     _write_secret(folder / _TOKEN)
     started = time.time() - 1  # process times are rounded to the clock tick
-    pid = _spawn(_command(ports), os.environ | _environment(folder) | (environment or {}), folder / _LOG)
-    node = Node(folder=folder.resolve(), ports=ports, pid=pid, started=started)
+    environment = _environment(folder) | modes.environment(mode, folder, free_port) | dict(extra_environment or {})
+    pid = _spawn(_command(ports), os.environ | environment, folder / _LOG)
+    node = Node(folder=folder.resolve(), ports=ports, mode=mode, pid=pid, started=started)
     (folder / _STATE).write_text(node.model_dump_json())
     try:
         _await_dashboard(node)
@@ -204,9 +210,11 @@ def _send(node: Node, number: signal.Signals) -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path, ports: Ports, environment: dict[str, str] | None = None) -> Iterator[Node]:
+def running(
+    folder: Path, ports: Ports, mode: Mode = Mode.simple, extra_environment: Mapping[str, str] | None = None
+) -> Iterator[Node]:
     """A node for the length of a `with` block."""
-    node = start(folder, ports, environment)
+    node = start(folder, ports, mode, extra_environment)
     try:
         yield node
     finally:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from bench.service import ROOT, Service, artifact_of_the_checkout
+from serve_app.local.modes import Mode
 from serve_app.local.node import Node, Ports, free_port, running
 
 __all__ = ["PHOTOS", "ROOT", "Service", "artifact_of_the_checkout"]
@@ -16,11 +17,12 @@ PHOTOS = sorted((ROOT / "demo/photos").glob("*.jpg"))
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def node(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Node]:
     """A Ray node of our own; ended with the session, also when it fails."""
     artifact_of_the_checkout()
     ports = Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
-    with running(tmp_path_factory.mktemp("node"), ports) as started:
+    mode = Mode(pytestconfig.getoption("mode"))
+    with running(tmp_path_factory.mktemp("node"), ports, mode) as started:
         yield started
 
 

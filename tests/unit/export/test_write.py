@@ -10,7 +10,7 @@ from export import parity, write
 from export.current import is_current
 from export.request import Request
 from export.write import GateFailed
-from serve_app.detection import artifact
+from serve_app.detection import artifact, cpu
 from serve_app.detection.artifact import Manifest, Precision
 from serve_app.errors import ConfigurationError
 from tests import checkpoints
@@ -88,7 +88,7 @@ def test_a_good_earlier_artifact_survives_a_refusal(asked: Asked, monkeypatch: p
 def test_only_int8_is_tried_again_with_more_care(
     precision: Precision, attempts: list[str], asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write.cpu, "require", lambda precision: None)
+    monkeypatch.setattr(cpu, "require", lambda precision: None)
     refuse(monkeypatch)
     said: list[str] = []
     with pytest.raises(GateFailed):
