@@ -63,14 +63,17 @@ def measure(plan: Plan, advance: Advance) -> list[Row]:
         subjects.export(plan.subject, precision)
         advance()
     with ExitStack() as running:
-        workers = {contender: running.enter_context(Process(_order(plan, contender))) for contender in plan.contenders}
+        workers = {
+            contender: running.enter_context(Process(worker_order(plan, contender))) for contender in plan.contenders
+        }
         series = {size: _rounds(workers, _noise(size), plan.rounds, advance) for size in plan.subject.sizes}
         answers = {contender: _Remembered(worker) for contender, worker in workers.items()}
         verdicts = {contender: _deviation(plan.subject, answers, contender) for contender in workers}
     return list(_rows(plan, series, verdicts))
 
 
-def _order(plan: Plan, contender: Contender) -> Order:
+def worker_order(plan: Plan, contender: Contender) -> Order:
+    """What a contender's process has to load; also used by `bench.batching`."""
     return Order(
         contender.engine,
         contender.precision,

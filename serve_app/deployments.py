@@ -23,8 +23,8 @@ from serve_app.settings import LimitSettings, OnnxSettings, TorchSettings, parse
 
 logger = logging.getLogger("ray.serve")
 
-# One image in the engine, one being prepared for it, one being finished. Each may hold `max_pixels` decoded.
-_WORKERS = 3
+# Beside the images in the engine, one is being prepared for it, one finished. Each may hold `max_pixels` decoded.
+_OTHER_WORKERS = 2
 
 
 class Arm(ABC):
@@ -38,7 +38,7 @@ class Arm(ABC):
         self._limits = limits
         self._pipeline: Pipeline | None = None
         self._status = BackendStatus(state="unavailable", reason=f"{self.name}: no user_config yet")
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix=self.name)
+        self._workers = self._new_workers(max_batch=1)
         self._under_way = 0
 
     @abstractmethod
@@ -63,7 +63,12 @@ class Arm(ABC):
             state="ready", reload=reload, fingerprint=fingerprint, pid=os.getpid(), **info._asdict()
         )
         self._pipeline = pipeline
+        # Not shut down: a request may just be handing it work. Its threads end once nobody holds it.
+        self._workers = self._new_workers(pipeline.max_batch)
         logger.info("%s ready: %s", self.name, self._status.model_dump_json(exclude={"state", "reason"}))
+
+    def _new_workers(self, max_batch: int) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_batch + _OTHER_WORKERS, thread_name_prefix=self.name)
 
     def _reason(self, error: Exception, user_config: Mapping[str, Any]) -> str:
         text = str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
@@ -75,8 +80,9 @@ class Arm(ABC):
             remedy = f"run: pip install --force-reinstall -c constraints.txt {self.library}"
         return f"{reason}; {remedy}, then change {type(self).__name__}.user_config.reload"
 
+    @abstractmethod
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
-        return "put it right"
+        """What to do about a model that does not load."""
 
     async def detect(
         self, data: bytes, options: Options, timeout_s: float, only_if_idle: bool = False
@@ -129,7 +135,12 @@ class TorchDeployment(Arm):
         threads.reserve(settings.threads, settings.spinning)
         from serve_app.detection.torch_detector import TorchDetector
 
-        return Pipeline(TorchDetector(folder, settings), spec, self._limits), checkpoint.fingerprint(folder)
+        engine = TorchDetector(folder, settings)
+        return Pipeline(engine, spec, self._limits, settings.max_batch), checkpoint.fingerprint(folder)
+
+    def _remedy(self, user_config: Mapping[str, Any]) -> str:
+        named = TorchSettings.model_construct(**user_config)
+        return f"put config.json, model.safetensors and preprocessor_config.json of {named.checkpoint} right"
 
 
 class OnnxDeployment(Arm):
@@ -145,7 +156,8 @@ class OnnxDeployment(Arm):
         threads.reserve(settings.threads, settings.spinning)
         from serve_app.detection.engines import open_engine
 
-        return Pipeline(open_engine(folder, manifest, settings), manifest.spec, self._limits), manifest.fingerprint
+        engine = open_engine(folder, manifest, settings)
+        return Pipeline(engine, manifest.spec, self._limits, settings.max_batch), manifest.fingerprint
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
         named = OnnxSettings.model_construct(**user_config)

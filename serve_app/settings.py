@@ -66,6 +66,9 @@ class _ArmSettings(_Settings):
     checkpoint: str = Field(DEFAULT_CHECKPOINT, min_length=1, description="Folder or hub id of the YOLOS checkpoint.")
     revision: str | None = Field(None, description="Commit or tag, for a hub id.")
     threads: int = Field(2, ge=1, le=256, description="Threads of one inference; give both arms the same.")
+    max_batch: int = Field(
+        1, ge=1, le=64, description="Waiting images of one shape that one inference takes together; 1 is off."
+    )
     reload: int = Field(0, description="Change it to load again without touching anything else.")
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from serve_app.calls import Options
 from serve_app.detection import imaging, processing
-from serve_app.detection.contract import Detector, ModelSpec, Pixels, RawOutputs
-from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed
+from serve_app.detection.contract import Detector, ModelSpec, RawOutputs
+from serve_app.detection.engine_queue import EngineQueue
+from serve_app.errors import BadOutput, DeadlineExceeded
 from serve_app.schemas import DetectionResult, ImageSize, Stage
 from serve_app.settings import LimitSettings
 
@@ -22,18 +23,19 @@ from serve_app.settings import LimitSettings
 class Pipeline:
     """One engine with its pre- and post-processing. Safe for concurrent calls: inferences run one at a time."""
 
-    def __init__(self, detector: Detector, spec: ModelSpec, limits: LimitSettings) -> None:
+    def __init__(self, detector: Detector, spec: ModelSpec, limits: LimitSettings, max_batch: int = 1) -> None:
         self.detector = detector
         self.spec = spec
+        self.max_batch = max_batch
         self._limits = limits
-        self._engine_free = threading.Lock()
+        self._engine = EngineQueue(detector, max_batch)
 
     def warm_up(self, rounds: int = 2) -> None:
         """Run blank images through the engine, upright and across, so that the first client does not pay for it."""
         for _ in range(rounds):
             for size in ((640, 480), (480, 640)):
                 pixels = processing.prepare(Image.new("RGB", size), self.spec)
-                self._infer(pixels)
+                self._check(self._engine.infer(pixels).outputs)
 
     def detect(
         self, data: bytes, options: Options, timeout_s: float, given_up: threading.Event | None = None
@@ -51,23 +53,12 @@ class Pipeline:
         size = ImageSize(width=image.width, height=image.height)
         with _timed(stages, "preprocess"):
             pixels = processing.prepare(image, self.spec)
-        asked = time.perf_counter()
-        with self._engine_free:
-            stages["queue"] = time.perf_counter() - asked
-            with _timed(stages, "inference"):
-                demand.check("inference")
-                raw = self._infer(pixels)
+        turn = self._engine.infer(pixels, demand.check)
+        stages["queue"], stages["inference"] = turn.waited, turn.inferred
+        self._check(turn.outputs)
         with _timed(stages, "postprocess"):
-            detections = processing.finish(raw, self.spec, size, options.threshold, options.max_detections)
+            detections = processing.finish(turn.outputs, self.spec, size, options.threshold, options.max_detections)
         return DetectionResult(image=size, detections=detections, stages=stages)
-
-    def _infer(self, pixels: Pixels) -> RawOutputs:
-        try:
-            raw = self.detector.infer(pixels)
-        except Exception as error:  # whatever an engine raises is the engine's failure, never the client's
-            raise EngineFailed(f"{self.detector.info.engine} failed: {type(error).__name__}") from error
-        self._check(raw)
-        return raw
 
     def _check(self, raw: RawOutputs) -> None:
         queries, columns = self.spec.detection_tokens, len(self.spec.labels) + 1

@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "detection.positions": {"detection.contract"},
     "detection.cpu": {"errors"},
     "detection.threads": set(),
+    "detection.engine_queue": {"detection.contract", "errors"},
     "detection.torch_detector": {"detection.contract", "detection.cpu", "errors", "settings"},
     "detection.onnx_detector": {"detection.artifact", "detection.contract", "detection.positions", "errors",
                                 "settings"},
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
                                     "settings"},
     "detection.engines": {"detection.artifact", "detection.contract", "detection.cpu", "detection.onnx_detector",
                           "detection.openvino_detector", "errors", "settings"},
-    "detection.pipeline": {"calls", "detection.contract", "detection.imaging", "detection.processing", "errors",
+    "detection.pipeline": {"calls", "detection.contract", "detection.engine_queue", "detection.imaging", "detection.processing", "errors",
                            "schemas", "settings"},
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "onnxruntime", "openvino", "ray"}

@@ -70,6 +70,9 @@ class FakeArm(Arm):
         self.detector = FakeDetector()
         self.raises: Exception | None = None
 
+    def _remedy(self, user_config: Mapping[str, Any]) -> str:
+        return "put it right"
+
     def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
         if self.raises:
             raise self.raises
