@@ -39,7 +39,8 @@ ALLOWED: dict[str, set[str]] = {
                                     "settings"},
     "detection.engines": {"detection.artifact", "detection.contract", "detection.cpu", "detection.onnx_detector",
                           "detection.openvino_detector", "errors", "settings"},
-    "detection.pipeline": {"calls", "detection.contract", "detection.engine_queue", "detection.imaging", "detection.processing", "errors",
+    "detection.pipeline": {"calls", "detection.contract", "detection.engine_queue", "detection.imaging",
+                           "detection.processing", "errors",
                            "schemas", "settings"},
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "onnxruntime", "openvino", "ray"}
