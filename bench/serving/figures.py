@@ -1,0 +1,122 @@
+"""Pure: windows -> figures, and the rule for when a figure counts. Used by `bench.serving.measure` and its report."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.serving.loads import OK, Load, Outcome, Span, counted
+from bench.statistics import Ratio, median, ratio
+
+STABLE_WINDOWS = 3
+STABLE_WITHIN = 0.10
+
+
+class Window(NamedTuple):
+    """One contender for some seconds: the latencies of its good answers, and what all its answers cost."""
+
+    latencies: list[float]
+    seconds: float
+    answered: int
+    failed: int
+    cpu_seconds: float
+    generator_cpu_seconds: float
+    memory_bytes: int
+
+    @property
+    def median(self) -> float:
+        """Infinite where nothing was answered, so that no window looks good for having failed."""
+        return median(self.latencies) if self.latencies else float("inf")
+
+    @property
+    def throughput(self) -> float:
+        """Good answers per second."""
+        return len(self.latencies) / self.seconds
+
+
+class Figures(NamedTuple):
+    """What the table shows of one contender under one load. `relative` is its speed in times of the reference's."""
+
+    p50: float
+    p95: float
+    p99: float
+    over_reference: float
+    relative: Ratio
+    throughput: float
+    cpu_per_request: float
+    generator_cpu_per_request: float
+    memory_bytes: int
+    requests: int
+    failed: int
+    stable: bool
+    windows: int
+
+
+def window(load: Load, span: Span, outcome: Outcome, cpu_seconds: float, memory_bytes: int) -> Window:
+    """Add up a window. CPU goes by every answer of it, the lead-in's too: it cannot be told apart."""
+    inside = counted(load, span, outcome.sent)
+    good = [one.ended - one.due for one in inside if one.status == OK]
+    last = max((one.ended for one in inside), default=span.end)
+    return Window(
+        latencies=good,
+        # In an open loop that the server cannot follow, the answers take longer than the window.
+        seconds=max(last - span.lead, span.counted) if load.is_open else span.counted,
+        answered=sum(one.status == OK for one in outcome.sent),
+        failed=sum(one.status != OK for one in outcome.sent),
+        cpu_seconds=cpu_seconds,
+        generator_cpu_seconds=outcome.cpu_seconds,
+        memory_bytes=memory_bytes,
+    )
+
+
+def stable_end(medians: Sequence[float]) -> int | None:
+    """Where the latest three consecutive medians within 10 % of each other end (exclusive), or None."""
+    for end in range(len(medians), STABLE_WINDOWS - 1, -1):
+        last = medians[end - STABLE_WINDOWS : end]
+        if max(last) < float("inf") and max(last) <= (1 + STABLE_WITHIN) * min(last):
+            return end
+    return None
+
+
+def figures(load: Load, windows: Sequence[Window], reference: Sequence[Window]) -> Figures:
+    """The stable windows pooled, or all where none are; comparisons always over the rounds of both."""
+    end = stable_end([one.median for one in windows])
+    shown = windows if end is None else windows[end - STABLE_WINDOWS : end]
+    latencies = [latency for one in shown for latency in one.latencies] or [float("inf")]
+    p50, p95, p99 = (float(value) for value in np.percentile(latencies, [50, 95, 99], method="higher"))
+    answers = max(sum(one.answered + one.failed for one in shown), 1)
+    return Figures(
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        over_reference=_over(windows, reference),
+        relative=_relative(load, windows, reference),
+        throughput=median([one.throughput for one in shown]),
+        cpu_per_request=sum(one.cpu_seconds for one in shown) / answers,
+        generator_cpu_per_request=sum(one.generator_cpu_seconds for one in shown) / answers,
+        memory_bytes=max(one.memory_bytes for one in shown),
+        requests=sum(one.answered + one.failed for one in windows),
+        failed=sum(one.failed for one in windows),
+        stable=end is not None,
+        windows=len(windows),
+    )
+
+
+def _over(windows: Sequence[Window], reference: Sequence[Window]) -> float:
+    differences = [own.median - other.median for own, other in _answered(windows, reference)]
+    return median(differences) if differences else float("inf")
+
+
+def _relative(load: Load, windows: Sequence[Window], reference: Sequence[Window]) -> Ratio:
+    """Throughput by throughput; in an open loop, where the clients set it, the reference's median by ours."""
+    pairs = _answered(windows, reference)
+    if not pairs:
+        return Ratio(0.0, 0.0, 0.0)
+    if load.is_open:
+        return ratio([other.median for _, other in pairs], [own.median for own, _ in pairs])
+    return ratio([own.throughput for own, _ in pairs], [other.throughput for _, other in pairs])
+
+
+def _answered(windows: Sequence[Window], reference: Sequence[Window]) -> list[tuple[Window, Window]]:
+    pairs = zip(windows, reference, strict=True)
+    return [(own, other) for own, other in pairs if own.latencies and other.latencies]

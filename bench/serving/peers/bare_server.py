@@ -1,0 +1,39 @@
+"""The yardstick: one process with Starlette, uvicorn and ONNX Runtime, and nothing that can be left out.
+
+Runs in the project's own environment: `python -m bench.serving.peers.bare_server`, by `bench.serving.contenders`.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bench.serving.peers.detector import Detector, port
+
+# As in our arm: one image in the engine, one being prepared for it, one being finished.
+_WORKERS = 3
+
+
+def build() -> Starlette:
+    """The application around a loaded detector."""
+    detector = Detector()
+    workers = ThreadPoolExecutor(_WORKERS)
+
+    def answer(data: bytes) -> str:
+        return detector.detect(data).model_dump_json(include={"image", "detections"})
+
+    async def detect(request: Request) -> Response:
+        data = await request.body()
+        # In a thread, so that the event loop reads the next body meanwhile.
+        content = await asyncio.get_running_loop().run_in_executor(workers, answer, data)
+        return Response(content, media_type="application/json")
+
+    return Starlette(routes=[Route("/detect", detect, methods=["POST"])])
+
+
+if __name__ == "__main__":
+    uvicorn.run(build(), port=port(), loop="uvloop", http="httptools", access_log=False, log_level="warning")

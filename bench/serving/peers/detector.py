@@ -1,0 +1,47 @@
+"""What every server beside ours puts behind its own front: the artifact, with the same code as our ONNX arm.
+
+Imported by the servers of this folder, each in its own environment; so it may import nothing but the ONNX path.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from serve_app.calls import Options
+from serve_app.detection import artifact, threads
+from serve_app.detection.pipeline import Pipeline
+from serve_app.schemas import DetectionResult
+from serve_app.settings import LimitSettings, OnnxSettings
+
+PORTS = "DETECT_AB_BENCH_PORTS"
+THREADS = "DETECT_AB_BENCH_THREADS"
+ARTIFACT = "DETECT_AB_BENCH_ARTIFACT"
+WORKERS = 2
+_TIMEOUT_S = 60.0
+
+
+def port(number: int = 0) -> int:
+    """Where to listen, on this machine only; further numbers are free ports for whatever else a server opens."""
+    return int(os.environ[PORTS].split(",")[number])
+
+
+class Detector:
+    """Encoded image in, answer out. Safe for concurrent calls."""
+
+    def __init__(self) -> None:
+        settings = OnnxSettings(artifact=os.environ[ARTIFACT], threads=int(os.environ[THREADS]))
+        threads.reserve(settings.threads, settings.spinning)
+        from serve_app.detection.engines import open_engine
+
+        folder = Path(settings.artifact)
+        manifest = artifact.load_manifest(folder, "run: python -m export --if-stale")
+        self._pipeline = Pipeline(open_engine(folder, manifest, settings), manifest.spec, LimitSettings())
+        self._pipeline.warm_up()
+
+    def detect(self, data: bytes) -> DetectionResult:
+        """The detections of one encoded image."""
+        return self._pipeline.detect(data, Options(), _TIMEOUT_S)
+
+    def answer(self, data: bytes) -> dict[str, Any]:
+        """The same as plain values."""
+        return self.detect(data).model_dump(include={"image", "detections"})

@@ -1,0 +1,82 @@
+"""Every process of one contender: what they cost, stopping them between turns, ending them. For the contenders."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import psutil
+
+_PATIENCE_S = 5.0
+
+
+class Usage(NamedTuple):
+    """CPU seconds since the start, and the memory held now (shared pages counted once), of all processes."""
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
+class Processes:
+    """The session that a process leads, and all its descendants, also those that opened a session of their own."""
+
+    def __init__(self, leader: int) -> None:
+        self._leader = leader
+        self._known: set[psutil.Process] = {psutil.Process(leader)}
+
+    def all(self) -> list[psutil.Process]:
+        """The living ones. Those once seen stay known after their parent has died."""
+        found = {process for process in psutil.process_iter() if self._in_session(process)}
+        for process in self._known | found:
+            with contextlib.suppress(psutil.Error):
+                found.update(process.children(recursive=True))
+        self._known |= found
+        return [process for process in self._known if _lives(process)]
+
+    def _in_session(self, process: psutil.Process) -> bool:
+        try:
+            return os.getsid(process.pid) == self._leader
+        except OSError:
+            return False
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all of them since they started."""
+        return sum(_of_each(self.all(), lambda process: sum(process.cpu_times()[:2])))
+
+    def memory_bytes(self) -> int:
+        """Their proportional set size."""
+        return int(sum(_of_each(self.all(), lambda process: process.memory_full_info().pss)))
+
+    def freeze(self) -> None:
+        """Stop them where they are."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._send(signal.SIGCONT)
+
+    def end(self) -> None:
+        """End them all, first kindly; returns when none is left."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._send(number)
+            self.thaw()  # a stopped process does not see SIGTERM
+            psutil.wait_procs(self.all(), timeout=_PATIENCE_S)
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in self.all():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
+def _of_each(processes: list[psutil.Process], figure: Callable[[psutil.Process], float]) -> Iterator[float]:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):  # one that ends meanwhile
+            yield figure(process)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
