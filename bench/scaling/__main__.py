@@ -1,0 +1,97 @@
+"""`python -m bench.scaling`: throughput against replicas, the Router's own ceiling, and what more nodes would need."""
+
+import signal
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from bench import machine, subjects
+from bench.scaling import measure, report, sheets
+from bench.scaling.bed import Bed
+from bench.scaling.control import record
+from bench.scaling.measure import QUICK, SERVICE_S, Plan, Results
+from bench.scaling.model import Node
+from serve_app.errors import ConfigurationError
+from serve_app.local.modes import Mode
+from serve_app.local.node import Ports, free_port, running
+
+_WIDTH = 180
+_INTERRUPTED = 130
+
+
+class Modes(StrEnum):
+    """Which modes to measure."""
+
+    simple = "simple"
+    fast = "fast"
+    both = "both"
+
+
+def main(
+    mode: Annotated[Modes, typer.Option(help="Ray's own proxy, HAProxy, or one after the other.")] = Modes.both,
+    node_cores: Annotated[int, typer.Option(min=2, help="Cores of a node in the computed tables.")] = 16,
+    service_ms: Annotated[float, typer.Option(min=1, help="Milliseconds of an inference there.")] = SERVICE_S * 1e3,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of an inference there.")] = 2,
+    quick: Annotated[bool, typer.Option("--quick", help="Short windows and few replicas, for a first look.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for scaling.json, .md and .png.")] = subjects.WORK / "scaling",
+) -> None:
+    """Measure with arms that only wait or do nothing, so that the Router is what limits; write tables and a plot."""
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    signal.signal(signal.SIGTERM, _interrupt)  # or what was started would go on
+    try:
+        _run(
+            [Mode.simple, Mode.fast] if mode is Modes.both else [Mode(mode)],
+            Node(node_cores, service_ms / 1e3, threads),
+            QUICK if quick else Plan(),
+            out,
+            console,
+        )
+    except ConfigurationError as error:
+        sys.stderr.write(f"error: {error.detail}\n")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(modes: list[Mode], node: Node, plan: Plan, out: Path, console: Console) -> None:
+    facts = machine.describe(threads=1, spinning=False)
+    with Progress(console=console) as progress:
+        task = progress.add_task("", total=(plan.steps + 1) * len(modes))
+        results = [_measure(mode, plan, progress, task) for mode in modes]
+    replica = record()
+    all_sheets = sheets.measured(results) + [sheets.computed(one, replica, node) for one in results]
+    report.write(out, facts, results, replica, all_sheets)
+    for sheet in all_sheets:
+        console.print(report.table(sheet))
+    console.print(f"written to {out}")
+
+
+def _measure(mode: Mode, plan: Plan, progress: Progress, task: TaskID) -> Results:
+    def advance(what: str) -> None:
+        progress.update(task, description=f"{mode}: {what}", advance=1)
+
+    ports = Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.jpg"
+        photo.write_bytes(measure.body())
+        progress.update(task, description=f"{mode}: starting Ray")
+        with running(Path(folder) / "node", ports, mode) as node:
+            results = measure.measure(Bed(node), plan, photo, advance)
+            advance("ending Ray")
+            return results
+
+
+if __name__ == "__main__":
+    typer.run(main)
