@@ -34,14 +34,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 6000,
+    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 5000,
     batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
     photos: Annotated[Path | None, typer.Option(help="Photo folder; by default the data set's, if there.")] = None,
     cache: Annotated[
         Path, typer.Option(help="Prepared pictures and the run's state; a new folder starts anew.")
     ] = CACHE,
     checkpoint: Annotated[Path, typer.Option(help="Where the checkpoint is written.")] = CHECKPOINT,
-    drawn: Annotated[int, typer.Option(min=1, help="Garments to draw for the composites, and scenes.")] = 6000,
+    drawn: Annotated[int, typer.Option(min=1, help="Garments to draw for the composites, and scenes.")] = 5000,
     seed: Annotated[int, typer.Option(help="Seed of weights, pictures and their order.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the model; 0 leaves it to PyTorch.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; 0: in this one.")] = 1,

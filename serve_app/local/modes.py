@@ -36,6 +36,8 @@ def environment(mode: Mode, folder: Path, free_port: Callable[[], int]) -> dict[
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        # What is logged shall be there to read, not after a thousand lines.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         # A router that is replaced drains for 30 s by default: longer than any request is given.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     }
