@@ -1,6 +1,7 @@
 """Measured rows -> table, JSON, Markdown and plot. Used by `bench.serving`."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,17 @@ def write(folder: Path, facts: dict[str, str], rows: Sequence[Row]) -> None:
     """Write serving.json, serving.md and serving.png into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"facts": facts, "rows": [_plain(row) for row in rows]}
-    (folder / "serving.json").write_text(json.dumps(content, indent=2) + "\n")
+    (folder / "serving.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     (folder / "serving.md").write_text(markdown(rows, facts))
     _plot(folder / "serving.png", rows)
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    return {**row._asdict(), "figures": {**row.figures._asdict(), "relative": row.figures.relative._asdict()}}
+    figures = {
+        name: None if isinstance(value, float) and math.isinf(value) else value  # nothing was answered
+        for name, value in row.figures._asdict().items()
+    }
+    return {**row._asdict(), "figures": {**figures, "relative": row.figures.relative._asdict()}}
 
 
 def _plot(path: Path, rows: Sequence[Row]) -> None:
@@ -98,11 +103,15 @@ def _plot(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _latencies(axis: Any, rows: Sequence[Row]) -> None:
-    names, finite = [row.contender for row in rows], [row.figures for row in rows]
-    axis.barh(names, [found.p50 * 1e3 for found in finite], color=_colors(rows))
-    axis.plot([found.p95 * 1e3 for found in finite], names, "|", color="0.2", markersize=9)
+    names = [row.contender for row in rows]
+    axis.barh(names, [_drawn(row.figures.p50) for row in rows], color=_colors(rows))
+    axis.plot([_drawn(row.figures.p95) for row in rows], names, "|", color="0.2", markersize=9)
     axis.set_xlabel("p50 (bar) and p95 (line), ms", fontsize=8)
     axis.tick_params(labelsize=8)
+
+
+def _drawn(seconds: float) -> float:
+    return seconds * 1e3 if math.isfinite(seconds) else 0.0
 
 
 def _speeds(axis: Any, rows: Sequence[Row]) -> None:

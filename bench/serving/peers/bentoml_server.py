@@ -7,7 +7,6 @@ from bentoml.validators import ContentType  # type: ignore[import-not-found]
 
 from bench.serving.peers.detector import WORKERS, Detector, port
 
-
 _OPTIONS: dict[str, Any] = {
     "workers": WORKERS,
     "traffic": {"timeout": 60},
@@ -16,7 +15,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-@bentoml.service(**_OPTIONS)  # type: ignore[untyped-decorator]
+@bentoml.service(**_OPTIONS)
 class Detect:
     """One endpoint; the positional-only argument makes it take the raw body."""
 

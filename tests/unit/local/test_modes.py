@@ -19,7 +19,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def started(stand_in: Path, config: Path) -> str:
-    command = [stand_in, "-db", "-f", config, "-sf", "7"]
+    command = [str(stand_in), "-db", "-f", str(config), "-sf", "7"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
