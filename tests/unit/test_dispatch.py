@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from serve_app.backends import BackendFailure, Reason
+from serve_app.backends import Reason
 from serve_app.calls import Answer, Call, Options
 from serve_app.dispatch import Dispatcher
 from serve_app.errors import (
@@ -17,59 +17,16 @@ from serve_app.errors import (
     DeadlineExceeded,
     EngineFailed,
     InvalidImage,
-    Overloaded,
     ServingError,
     TooLarge,
 )
 from serve_app.metrics import RouterMetrics
-from serve_app.schemas import Backend, DetectionResult, ImageSize
+from serve_app.schemas import Backend
 from serve_app.settings import BreakerSettings, TrafficPolicy
+from tests.unit.fake_arm import ERRORS, FakeArm
 from tests.unit.test_metrics import Recorder
 
-# What each reason tells the client if nobody else can answer.
-ERRORS: dict[Reason, ServingError] = {
-    "breaker_open": BackendUnavailable("left alone"),
-    "queue_full": Overloaded("full"),
-    "unavailable": BackendUnavailable("not loaded"),
-    "replica_died": BackendUnavailable("died"),
-    "engine": EngineFailed("raised"),
-    "bad_output": BadOutput("NaN"),
-    "timeout": DeadlineExceeded("slow"),
-    "message_too_large": EngineFailed("too large"),
-    "internal": EngineFailed("unexpected"),
-}
 FAILURES = [(reason, error) for reason, error in ERRORS.items() if reason != "breaker_open"]
-
-
-class FakeArm:
-    """An arm that does what it is told, and remembers how long it was given each time."""
-
-    def __init__(self, name: Backend) -> None:
-        self.name = name
-        self.is_ready = True
-        self.raises: Exception | None = None
-        self.takes_s = 0.0
-        self.given: list[float] = []
-
-    async def detect(
-        self,
-        data: bytes,
-        options: Options,
-        timeout_s: float,
-        *,
-        only_if_idle: bool = False,
-        last_resort: bool = False,
-    ) -> DetectionResult:
-        self.given.append(timeout_s)
-        await asyncio.sleep(min(self.takes_s, timeout_s))
-        if self.takes_s > timeout_s:
-            raise BackendFailure("timeout", DeadlineExceeded("slow"))
-        if self.raises:
-            raise self.raises
-        return DetectionResult(image=ImageSize(width=4, height=3), detections=[], stages={"inference": 0.0})
-
-    def fail(self, reason: Reason) -> None:
-        self.raises = BackendFailure(reason, ERRORS[reason])
 
 
 class Bench:
@@ -142,7 +99,7 @@ def test_if_both_fail_the_client_gets_the_assigned_arms_error(
 
 @pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no")])
 def test_a_clients_fault_is_not_tried_again(bench: Bench, error: ServingError) -> None:
-    bench.onnx.raises = error
+    bench.onnx.gives = error
     for _ in range(30):
         with pytest.raises(type(error)):
             bench.ask()
@@ -236,7 +193,7 @@ class TestBreaker:
     def test_a_probe_brings_the_arm_back(self, bench: Bench) -> None:
         bench.policy(breaker=BreakerSettings(probe_interval_s=0.01))
         self.fail_often(bench, "replica_died")
-        bench.onnx.raises = None
+        bench.onnx.recover()
         time.sleep(0.02)
         assert bench.ask().backend == "onnx"
         assert not bench.dispatcher.breakers["onnx"].is_open
@@ -262,7 +219,7 @@ class TestBreaker:
 
     def test_as_the_last_resort_an_arm_is_asked_although_its_breaker_is_open(self, bench: Bench) -> None:
         self.fail_often(bench, "engine")
-        bench.onnx.raises = None
+        bench.onnx.recover()
         bench.torch.fail("replica_died")
         bench.policy(onnx_fraction=0.0)
         answer = bench.ask()
@@ -271,7 +228,7 @@ class TestBreaker:
 
     def test_an_arm_that_was_passed_over_is_asked_if_its_rescuer_fails(self, bench: Bench) -> None:
         self.fail_often(bench, "replica_died")
-        bench.onnx.raises = None
+        bench.onnx.recover()
         bench.torch.fail("replica_died")
         answer = bench.ask()
         assert (answer.assigned, answer.backend) == ("onnx", "onnx")

@@ -15,6 +15,7 @@ from serve_app.metrics import RouterMetrics
 from serve_app.schemas import Backend, Box, Detection, DetectionResult, ImageSize
 from serve_app.settings import TrafficPolicy
 from serve_app.shadow import Shadow
+from tests.unit.fake_arm import FakeArm
 from tests.unit.test_metrics import Recorder
 
 SHIRT = Detection(label="shirt", score=0.9, box=Box(xmin=10, ymin=10, xmax=60, ymax=60))
@@ -30,33 +31,17 @@ async def finish_all() -> None:
     await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 
-class FakeArm:
-    def __init__(self, name: Backend) -> None:
-        self.name = name
-        self.is_ready = True
-        self.gives: DetectionResult | Exception = result(SHIRT)
-        self.takes_s = 0.0
-        self.asked: list[bool] = []
-
-    async def detect(
-        self,
-        data: bytes,
-        options: Options,
-        timeout_s: float,
-        *,
-        only_if_idle: bool = False,
-        last_resort: bool = False,
-    ) -> DetectionResult:
-        self.asked.append(only_if_idle)
-        await asyncio.sleep(self.takes_s)
-        if isinstance(self.gives, Exception):
-            raise self.gives
-        return self.gives
+def arms() -> dict[Backend, FakeArm]:
+    """Both see the same until told otherwise."""
+    both: dict[Backend, FakeArm] = {"torch": FakeArm("torch"), "onnx": FakeArm("onnx")}
+    for arm in both.values():
+        arm.gives = result(SHIRT)
+    return both
 
 
 class Bench:
     def __init__(self) -> None:
-        self.arms: dict[Backend, FakeArm] = {"torch": FakeArm("torch"), "onnx": FakeArm("onnx")}
+        self.arms = arms()
         self.recorder = Recorder()
         self.shadow = Shadow(self.arms, RouterMetrics(self.recorder), random.Random(1))
 
@@ -86,8 +71,8 @@ def bench() -> Bench:
 @pytest.mark.parametrize(("answered", "asked"), [("torch", "onnx"), ("onnx", "torch")])
 def test_the_other_arm_gets_the_image_and_only_if_it_is_idle(bench: Bench, answered: Backend, asked: Backend) -> None:
     bench.run(backend=answered)
-    assert bench.arms[asked].asked == [True]
-    assert bench.arms[answered].asked == []
+    assert bench.arms[asked].only_if_idle == [True]
+    assert bench.arms[answered].only_if_idle == []
     assert bench.counted == {"agree": 1}
     assert list(bench.recorder.of("detect_shadow_score_deviation")) == [(0.0, {})]
     assert list(bench.recorder.of("detect_shadow_box_deviation")) == [(0.0, {})]
@@ -110,7 +95,7 @@ def test_over_its_own_bound_a_comparison_is_dropped_not_queued(bench: Bench) -> 
     bench.arms["onnx"].takes_s = 0.02
     bench.run(requests=5, shadow_concurrency=2)
     assert bench.counted == {"agree": 2, "dropped": 3}
-    assert len(bench.arms["onnx"].asked) == 2
+    assert len(bench.arms["onnx"].only_if_idle) == 2
 
 
 def test_a_busy_arm_drops_it(bench: Bench) -> None:
@@ -130,7 +115,7 @@ def test_an_arm_that_is_down_is_not_asked(bench: Bench) -> None:
     bench.arms["onnx"].is_ready = False
     bench.run()
     assert bench.counted == {"failed": 1}
-    assert not bench.arms["onnx"].asked
+    assert not bench.arms["onnx"].only_if_idle
 
 
 def test_a_disagreement_is_kept_with_numbers_and_id_only(bench: Bench) -> None:
@@ -161,8 +146,8 @@ def test_the_noise_floor_is_torch_against_itself_and_counted_apart(bench: Bench)
     assert noise["agree"] >= 20
     assert (noise["disagree"], noise["max_score_deviation"], noise["max_box_deviation"]) == (0, 0.0, 0.0)
     assert comparisons["agree"] == 0
-    assert bench.counted["noise_agree"] == noise["agree"] == len(bench.arms["torch"].asked)
-    assert bench.counted["disagree"] == comparisons["disagree"] == len(bench.arms["onnx"].asked)
+    assert bench.counted["noise_agree"] == noise["agree"] == len(bench.arms["torch"].only_if_idle)
+    assert bench.counted["disagree"] == comparisons["disagree"] == len(bench.arms["onnx"].only_if_idle)
     assert len(list(bench.recorder.of("detect_shadow_score_deviation"))) == comparisons["disagree"]
 
 
@@ -174,10 +159,9 @@ def test_onnx_answers_never_make_noise(bench: Bench) -> None:
 
 def test_where_a_full_list_was_cut_a_missing_detection_is_not_held_against_it() -> None:
     async def go() -> Shadow:
-        arms: dict[Backend, FakeArm] = {"torch": FakeArm("torch"), "onnx": FakeArm("onnx")}
-        near = HAT.model_copy(update={"score": 0.89})
-        arms["onnx"].gives = result(near)
-        shadow = Shadow(arms, RouterMetrics(Recorder()), random.Random(1))
+        both = arms()
+        both["onnx"].gives = result(HAT.model_copy(update={"score": 0.89}))
+        shadow = Shadow(both, RouterMetrics(Recorder()), random.Random(1))
         call = Call("id", b"image", Options(0.5, max_detections=1), 0, 30)
         policy = TrafficPolicy(shadow_fraction=1, shadow_noise_share=0)
         shadow.consider(call, Answer(result(SHIRT), "torch", "torch"), policy)
