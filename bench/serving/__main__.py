@@ -104,6 +104,7 @@ def _start(names: list[Name], setup: Setup, stack: ExitStack, console: Console) 
             if reason := contenders.difference(bare.reply, contender.reply):
                 console.print(f"left out: {name} ({reason})", markup=False)
                 continue
+            console.print(f"{name} is up and answers as bare does", markup=False)
             started.append(contender)
             stack.enter_context(one.pop_all())
     return started

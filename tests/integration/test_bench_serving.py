@@ -1,0 +1,87 @@
+"""A short run of `python -m bench.serving`: it measures something, and leaves nothing running. No limits on time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from bench.service import ROOT
+from bench.serving.__main__ import run
+from bench.serving.contenders import Name, Setup
+from bench.serving.loads import Span
+from bench.serving.measure import Plan
+
+pytestmark = pytest.mark.integration
+
+PHOTO = ROOT / "demo/photos/scene-3.jpg"
+SHORT = Plan([2], [0.5], warm_up=Span(0.0, 0.3), span=Span(0.1, 0.5), rounds=3)
+MARK = "DETECT_AB_SMOKE"
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A variable that everything started from now on carries in its environment."""
+    value = uuid.uuid4().hex
+    monkeypatch.setenv(MARK, value)
+    return value
+
+
+def carriers(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark and process.pid != os.getpid():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def until_none_carries(mark: str) -> list[psutil.Process]:
+    """Who is left after some patience: multiprocessing's resource tracker ends a moment after its parent."""
+    deadline = time.monotonic() + 10
+    while (left := carriers(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+def test_it_measures_ours_beside_bare(tmp_path: Path, mark: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [Name.bare, Name.ours_simple]
+    setup = Setup(threads=2, photo=PHOTO.read_bytes(), environments=tmp_path / "peers")
+    rows = run(names, setup, SHORT, tmp_path / "out", Console(width=200))
+
+    printed = capsys.readouterr().out
+    assert "left out" not in printed
+    assert [row.contender for row in rows] == names * SHORT.loads
+    for row in rows:
+        assert row.figures.requests > 0
+        assert row.figures.failed == 0
+        assert 0 < row.figures.p50 <= row.figures.p95 <= row.figures.p99
+        assert row.figures.cpu_per_request > 0
+        assert row.figures.memory_bytes > 10_000_000
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"serving.json", "serving.md", "serving.png"}
+    assert len(json.loads((tmp_path / "out/serving.json").read_text())["rows"]) == len(rows)
+    left = [process for process in until_none_carries(mark) if "resource_tracker" not in " ".join(process.cmdline())]
+    assert left == []
+
+
+def test_it_ends_its_servers_when_it_is_told_to_stop(tmp_path: Path, mark: str) -> None:
+    command = [sys.executable, "-m", "bench.serving", "--quick", "--only", "bare", "--out", str(tmp_path)]
+    benchmark = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not any("bare_server" in " ".join(process.cmdline()) for process in carriers(mark)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    benchmark.send_signal(signal.SIGTERM)
+    _, error = benchmark.communicate(timeout=60)
+    assert benchmark.returncode == 2
+    assert error == "error: interrupted; every server was ended\n"
+    assert until_none_carries(mark) == []
