@@ -3,6 +3,7 @@
 import signal
 import sys
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,14 +14,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from bench import machine
 from bench.service import ROOT, artifact_of_the_checkout
-from bench.serving import contenders, measure, report
-from bench.serving.contenders import Contender, Name, Setup
+from bench.serving import contenders, environments, measure, report
+from bench.serving.contenders import PEERS, Contender, Name, Setup
 from bench.serving.generator import generator
 from bench.serving.measure import Bench, Plan, Row
 from bench.subjects import WORK
 from serve_app.errors import ConfigurationError
 
 _PHOTO = ROOT / "demo/photos/scene-3.jpg"
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(
@@ -32,7 +34,8 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for serving.json, .md and .png.")] = WORK / "serving",
 ) -> None:
     """Measure every server under closed and open loops; write a table, JSON, Markdown and a plot."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _ENDING:
+        signal.signal(number, _interrupt)
     console = Console(width=None if sys.stdout.isatty() else 150)
     plan = measure.QUICK if quick else measure.FULL
     try:
@@ -48,7 +51,9 @@ def main(
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # the same way out as Ctrl-C, which ends every server
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)  # an impatient second one would leave servers behind
+    raise KeyboardInterrupt
 
 
 def _read(photo: Path) -> bytes:
@@ -66,6 +71,8 @@ def run(names: list[Name], setup: Setup, plan: Plan, out: Path, console: Console
         send = stack.enter_context(generator())
         started = _start(names, setup, stack, console)
         bench = Bench(started, send, setup.photo)
+        facts |= {"ray": version("ray")} | {name: environments.version_of(name) for name in bench.idle if name in PEERS}
+        facts["left out"] = " ".join(name for name in names if name not in bench.idle) or "none"
         facts["idle"] = " ".join(f"{name} {share:.1%}" for name, share in bench.idle.items())
         facts["stopped between turns"] = " ".join(bench.frozen_between_turns) or "none"
         with _progress(console) as progress:

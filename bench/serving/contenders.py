@@ -43,6 +43,9 @@ class Name(StrEnum):
     mlserver = "mlserver"
 
 
+PEERS = (Name.litserve, Name.bentoml, Name.mlserver)
+
+
 class Setup(NamedTuple):
     """The same for all: engine threads, the photo that they get, and where environments of peers are kept."""
 
@@ -114,7 +117,7 @@ def _ours(mode: Mode, setup: Setup, folder: Path) -> _Started:
 @contextlib.contextmanager
 def _server(name: Name, setup: Setup, folder: Path) -> _Started:
     """One of `bench.serving.peers`, in a session of its own."""
-    python = Path(sys.executable) if name is Name.bare else environments.python_of(name, setup.environments)
+    python = environments.python_of(name, setup.environments) if name in PEERS else Path(sys.executable)
     port, log = free_port(), folder / "server.log"
     own = {
         "PYTHONPATH": str(ROOT),

@@ -31,6 +31,12 @@ def python_of(name: str, folder: Path) -> Path:
     return python.absolute()
 
 
+def version_of(name: str) -> str:
+    """Which release of a peer its pins name."""
+    lines = (PINS / f"{name}.txt").read_text().splitlines()
+    return next(line.partition("==")[2] for line in lines if line.startswith(f"{name}=="))
+
+
 def _run(command: list[str], failure: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S)

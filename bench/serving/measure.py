@@ -36,7 +36,7 @@ class Plan(NamedTuple):
         return len(self.clients) + len(self.shares)
 
 
-FULL = Plan([1, 4, 8, 32], [0.5, 0.8], warm_up=Span(0.0, 1.5), span=Span(0.3, 2.5), rounds=7)
+FULL = Plan([1, 4, 8, 32], [0.5, 0.8], warm_up=Span(0.0, 1.5), span=Span(0.3, 2.5), rounds=6)
 QUICK = Plan([1, 8], [0.5], warm_up=Span(0.0, 1.0), span=Span(0.2, 1.0), rounds=3)
 
 

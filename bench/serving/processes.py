@@ -27,16 +27,19 @@ class Processes:
 
     def all(self) -> list[psutil.Process]:
         """The living ones. Those once seen stay known after their parent has died."""
-        found = {process for process in psutil.process_iter() if self._in_session(process)}
-        for process in self._known | found:
-            with contextlib.suppress(psutil.Error):
-                found.update(process.children(recursive=True))
-        self._known |= found
+        self._known = {process for process in self._known if _lives(process)}
+        strangers = {process for process in psutil.process_iter(["ppid"]) if process not in self._known}
+        while joining := {process for process in strangers if self._belongs(process)}:
+            self._known |= joining
+            strangers -= joining
         return [process for process in self._known if _lives(process)]
+
+    def _belongs(self, process: psutil.Process) -> bool:
+        return process.info["ppid"] in {known.pid for known in self._known} or self._in_session(process)
 
     def _in_session(self, process: psutil.Process) -> bool:
         try:
-            return os.getsid(process.pid) == self._leader
+            return os.getsid(process.pid) == self._leader and _lives(process)
         except OSError:
             return False
 

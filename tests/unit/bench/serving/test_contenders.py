@@ -77,4 +77,5 @@ def test_peers_are_pinned_exactly_and_share_our_engine(peer: str) -> None:
     ours = Path("constraints.txt").read_text().splitlines()
     assert all("==" in pin for pin in pins)
     shared = ("numpy", "onnxruntime", "pillow", "pydantic", "scipy")
+    assert environments.version_of(peer)[0].isdigit()
     assert {pin for pin in pins if pin.partition("==")[0] in shared} <= set(ours)
