@@ -4,6 +4,7 @@ import signal
 import sys
 import tempfile
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -16,8 +17,10 @@ from bench import machine, subjects
 from bench.scaling import measure, report, sheets
 from bench.scaling.bed import Bed
 from bench.scaling.control import record
+from bench.scaling.load import Source
 from bench.scaling.measure import QUICK, SERVICE_S, Plan, Results
 from bench.scaling.model import Node
+from bench.serving.generator import generator
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
 from serve_app.local.node import Ports, free_port, running
@@ -66,31 +69,36 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _run(modes: list[Mode], node: Node, plan: Plan, out: Path, console: Console) -> None:
-    facts = machine.describe(threads=1, spinning=False)
-    with Progress(console=console) as progress:
+    facts = _facts()
+    with generator() as send, Progress(console=console) as progress:
+        source = Source(send, measure.body())
         task = progress.add_task("", total=(plan.steps + 1) * len(modes))
-        results = [_measure(mode, plan, progress, task) for mode in modes]
+        results = [_measure(mode, plan, source, progress, task) for mode in modes]
     replica = record()
     all_sheets = sheets.measured(results) + [sheets.computed(one, replica, node) for one in results]
     report.write(out, facts, results, replica, all_sheets)
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items()))
     for sheet in all_sheets:
         console.print(report.table(sheet))
     console.print(f"written to {out}")
 
 
-def _measure(mode: Mode, plan: Plan, progress: Progress, task: TaskID) -> Results:
+def _facts() -> dict[str, str]:
+    """What matters here of the machine: there is no engine."""
+    facts = machine.describe(threads=1, spinning=False)
+    return {key: facts[key] for key in ("cpu", "cores", "load before", "python")} | {"ray": version("ray")}
+
+
+def _measure(mode: Mode, plan: Plan, source: Source, progress: Progress, task: TaskID) -> Results:
     def advance(what: str) -> None:
         progress.update(task, description=f"{mode}: {what}", advance=1)
 
     ports = Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
-    with tempfile.TemporaryDirectory() as folder:
-        photo = Path(folder) / "photo.jpg"
-        photo.write_bytes(measure.body())
-        progress.update(task, description=f"{mode}: starting Ray")
-        with running(Path(folder) / "node", ports, mode) as node:
-            results = measure.measure(Bed(node), plan, photo, advance)
-            advance("ending Ray")
-            return results
+    progress.update(task, description=f"{mode}: starting Ray")
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), ports, mode) as node:
+        results = measure.measure(Bed(node), plan, source, advance)
+        advance("ending Ray")
+        return results
 
 
 if __name__ == "__main__":

@@ -1,24 +1,18 @@
 """One window of load on a layout: what came through, how quickly, and what each part of the service used for it.
 
-Used by `bench.scaling.measure`. The clients are a process of their own (`bench.scaling.generator`).
+Used by `bench.scaling.measure`. The clients are those of `bench.serving`, in a process of their own.
 """
 
-import contextlib
-import json
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections import Counter
+from typing import NamedTuple
 
 from bench.chaos.clients import quantile
 from bench.scaling import processes
-from bench.scaling.bed import Layout
-from bench.scaling.generator import BEGIN, Order
+from bench.scaling.bed import Bed, Layout
 from bench.scaling.processes import Part
-from bench.service import ROOT
-from serve_app.errors import ConfigurationError
+from bench.serving.generator import Send
+from bench.serving.loads import OK, Load, Order, Outcome, Span, counted
 from serve_app.local.node import Node
 
 _THIRDS = 3
@@ -31,7 +25,7 @@ class Window(NamedTuple):
     clients: int
     seconds: float
     answered: int
-    failed: dict[str, int]
+    failed: dict[int, int]
     slowest_third: float
     fastest_third: float
     p50_s: float
@@ -58,15 +52,48 @@ class Window(NamedTuple):
         return self.cpu[part] / self.seconds
 
 
-def window(node: Node, layout: Layout, order: Order) -> Window:
-    """Put load on the service for the time of the order. Raises ConfigurationError if the clients' process fails."""
-    with _generator(order) as (process, last_words):
-        if _line(process, last_words) != BEGIN:
-            raise ConfigurationError(f"the load generator failed: {last_words()}")
-        before = processes.used(node)
-        books = json.loads(_line(process, last_words))
-        cpu = processes.cpu_between(before, processes.used(node))
-    return _read(layout, order.clients, books, cpu)
+class Source(NamedTuple):
+    """Where load comes from: the generator, and the body it sends."""
+
+    send: Send
+    body: bytes
+
+    def window(self, bed: Bed, layout: Layout, clients: int, warm_up_s: float, seconds: float) -> Window:
+        """Put load on the service, first for nothing."""
+        ports, load = bed.node.ports, Load.closed(clients)
+
+        def order(span: Span) -> Order:
+            return Order("127.0.0.1", ports.http, self.body, load, span)
+
+        if warm_up_s:
+            self.send(order(Span(0.0, warm_up_s)))
+        before, span = processes.used(bed.node), Span(0.0, seconds)
+        outcome = self.send(order(span))
+        cpu = processes.cpu_between(before, processes.used(bed.node))
+        return read(layout, load, span, outcome, cpu)
+
+
+def read(layout: Layout, load: Load, span: Span, outcome: Outcome, cpu: dict[Part, float]) -> Window:
+    """Rates and quantiles of a window. The last answers come after its end: their share of the CPU is left out."""
+    inside = counted(load, span, outcome.sent)
+    share = len(inside) / len(outcome.sent) if outcome.sent else 1.0
+    statuses = Counter(one.status for one in inside)
+    thirds = Counter(int(_THIRDS * one.ended / span.counted) for one in inside)
+    rates = [thirds[third] * _THIRDS / span.counted for third in range(_THIRDS)]
+    waits = [one.ended - one.due for one in inside]
+    return Window(
+        layout=layout,
+        clients=load.clients,
+        seconds=span.counted,
+        answered=statuses.pop(OK, 0),
+        failed=dict(statuses),
+        slowest_third=min(rates),
+        fastest_third=max(rates),
+        p50_s=quantile(waits, 0.5),
+        p99_s=quantile(waits, 0.99),
+        cpu={part: seconds * share for part, seconds in cpu.items()},
+        generator_cpu=outcome.cpu_seconds * share,
+    )
 
 
 def idle(node: Node, seconds: float) -> dict[Part, float]:
@@ -75,52 +102,3 @@ def idle(node: Node, seconds: float) -> dict[Part, float]:
     time.sleep(seconds)
     cpu, lasted = processes.cpu_between(before, processes.used(node)), time.monotonic() - began
     return {part: used / lasted for part, used in cpu.items()}
-
-
-@contextlib.contextmanager
-def _generator(order: Order) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
-    command = [sys.executable, "-m", "bench.scaling.generator", *map(str, order)]
-    with tempfile.TemporaryFile() as stderr:
-        # Its own session: Ctrl-C reaches us, and we end it.
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
-
-        def last_words() -> str:
-            stderr.seek(0)
-            return (stderr.read().decode(errors="replace").strip().splitlines() or ["no word why"])[-1]
-
-        try:
-            yield process, last_words
-        finally:
-            process.kill()
-            process.communicate()
-
-
-def _line(process: subprocess.Popen[bytes], last_words: Any) -> str:
-    assert process.stdout is not None  # noqa: S101 - for the type checker: we asked for a pipe
-    line = process.stdout.readline().decode().strip()
-    if not line:
-        process.wait()
-        raise ConfigurationError(f"the load generator ended: {last_words()}")
-    return line
-
-
-def _read(layout: Layout, clients: int, books: dict[str, Any], cpu: dict[Part, float]) -> Window:
-    statuses: dict[str, int] = books["statuses"]
-    lasted: float = books["lasted"]
-    thirds = [0] * _THIRDS
-    for moment in books["ended"]:
-        thirds[min(int(_THIRDS * moment / lasted), _THIRDS - 1)] += 1
-    rates = [count * _THIRDS / lasted for count in thirds]
-    return Window(
-        layout=layout,
-        clients=clients,
-        seconds=lasted,
-        answered=statuses.pop("200", 0),
-        failed=statuses,
-        slowest_third=min(rates),
-        fastest_third=max(rates),
-        p50_s=quantile(books["seconds"], 0.5),
-        p99_s=quantile(books["seconds"], 0.99),
-        cpu=cpu,
-        generator_cpu=books["cpu"],
-    )

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
@@ -10,8 +9,7 @@ from PIL import Image
 from bench.scaling import control
 from bench.scaling.bed import Bed, Layout
 from bench.scaling.control import Control
-from bench.scaling.generator import Order
-from bench.scaling.load import Window, window
+from bench.scaling.load import Source, Window
 from bench.service import ROOT
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
@@ -67,14 +65,19 @@ def body() -> bytes:
             side *= _SMALLER
 
 
-def measure(bed: Bed, plan: Plan, photo: Path, advance: Callable[[str], None]) -> Results:
+def measure(bed: Bed, plan: Plan, source: Source, advance: Callable[[str], None]) -> Results:
     """Carry out a plan; `advance` is told what comes next. Raises ConfigurationError where nothing was answered."""
 
     def ask(layout: Layout) -> Window:
         advance(f"{layout.routers} router(s), {layout.arms} arm(s), {layout.service_s * 1e3:.0f} ms")
         bed.arrange(layout)
         clients = _CLIENTS_EACH * layout.arms if layout.service_s else _CLIENTS
-        return _seen(bed, layout, Order(bed.url, photo, clients, plan.warm_up_s, plan.seconds))
+        if bed.node.mode is Mode.fast:
+            _settle(bed, layout, source)
+        seen = source.window(bed, layout, clients, plan.warm_up_s, plan.seconds)
+        if not seen.answered:
+            raise ConfigurationError(f"no request was answered with {layout}; by status: {seen.failed}")
+        return seen
 
     def rest(layout: Layout) -> Control:
         advance(f"{layout.routers} router(s), {layout.arms} arm(s), at rest")
@@ -91,19 +94,10 @@ def measure(bed: Bed, plan: Plan, photo: Path, advance: Callable[[str], None]) -
     return Results(bed.node.mode, ceiling, scaling, (at_few, at_many), control.files_limit(bed))
 
 
-def _seen(bed: Bed, layout: Layout, order: Order) -> Window:
-    if bed.node.mode is Mode.fast:
-        _settle(bed, layout, order)
-    seen = window(bed.node, layout, order)
-    if not seen.answered:
-        raise ConfigurationError(f"no request was answered with {layout}; by status: {seen.failed}")
-    return seen
-
-
-def _settle(bed: Bed, layout: Layout, order: Order) -> None:
+def _settle(bed: Bed, layout: Layout, source: Source) -> None:
     """Wait until HAProxy sends to the routers: after a deploy it asks Ray's own proxy until they pass its checks."""
     for _ in range(_SETTLE_TRIES):
-        seen = window(bed.node, layout, order._replace(warm_up_s=0, seconds=_SETTLE_S))
+        seen = source.window(bed, layout, _CLIENTS, 0.0, _SETTLE_S)
         if seen.cpu["proxy"] < seen.cpu["router"] / 5:
             return
     raise ConfigurationError("HAProxy still sends through Ray's own proxy; is a router healthy?")

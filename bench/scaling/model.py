@@ -67,7 +67,7 @@ def costs(results: Results, record: Record) -> Costs:
     return Costs(
         router_s=one.each("router"),
         arm_s=one.each("arm"),
-        door_s=one.each("proxy") + one.each("haproxy"),
+        door_s=one.each("haproxy") or one.each("proxy"),  # behind HAProxy, Ray's own only stands by
         controller_base=base,
         controller_each=each,
         files_base=files_base,

@@ -18,7 +18,7 @@ def window(layout: Layout, answered: int, router: float = 1.0, failed: int = 0) 
         clients=8,
         seconds=10.0,
         answered=answered,
-        failed={"503": failed} if failed else {},
+        failed={503: failed} if failed else {},
         slowest_third=answered / 10 - 1,
         fastest_third=answered / 10 + 1,
         p50_s=0.05,

@@ -1,16 +1,15 @@
-"""A window of load read from the clients' books, and whose processor time is whose."""
+"""A window of load read from what the clients sent, and whose processor time is whose."""
 
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from bench.scaling import load, processes
-from bench.scaling.bed import Layout
-from bench.scaling.generator import Order
+from bench.scaling.bed import Bed, Layout
+from bench.scaling.load import Source
 from bench.scaling.processes import Part, Used
-from serve_app.errors import ConfigurationError
+from bench.serving.loads import Load, Order, Outcome, Sent, Span
 from serve_app.local.node import Node, Ports
 
 
@@ -38,39 +37,44 @@ def test_only_who_lived_all_the_time_counts() -> None:
     assert processes.files_of(after, "proxy") == 0
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Node:
-    """A node without processes."""
-    return Node(folder=tmp_path, ports=Ports(), pid=1 << 30, started=time.time())
+LOAD, SPAN = Load.closed(4), Span(0.0, 3.0)
+SENT = [
+    *(Sent(ended - 0.1, ended, 200) for ended in (0.5, 1.5, 1.6, 2.5)),
+    Sent(2.2, 2.6, 503),
+    Sent(2.95, 3.05, 200),
+]
 
 
-def generator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> Order:
-    """Let a program stand in for the clients."""
-    script = tmp_path / "python"
-    script.write_text(f"#!{sys.executable}\n{program}\n")
-    script.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(script))
-    return Order("http://127.0.0.1:9", tmp_path, 4, 0, 1)
+def test_what_was_sent_becomes_rates_and_shares() -> None:
+    seen = load.read(Layout(), LOAD, SPAN, Outcome(SENT, 0.6), processes.cpu_between({}, {}) | {"router": 1.2})
+    assert seen.rate == pytest.approx(4 / 3)
+    assert seen.failed == {503: 1}
+    assert [seen.slowest_third, seen.fastest_third] == [1.0, 2.0]
+    assert [seen.p50_s, seen.p99_s] == pytest.approx([0.1, 0.4])
 
 
-def test_the_books_become_rates_and_shares(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, node: Node) -> None:
-    books = {
-        "lasted": 3.0,
-        "cpu": 0.6,
-        "statuses": {"200": 5, "503": 1},
-        "seconds": [0.1, 0.1, 0.1, 0.1, 0.1, 0.4],
-        "ended": [0.5, 1.5, 1.6, 2.5, 2.6, 3.0],
-    }
-    order = generator(monkeypatch, tmp_path, f"import json\nprint('begin')\nprint(json.dumps({books}))")
-    seen = load.window(node, Layout(), order)
-    assert seen.rate == pytest.approx(5 / 3)
-    assert seen.failed == {"503": 1}
-    assert (seen.slowest_third, seen.fastest_third) == (1.0, 3.0)
-    assert (seen.p50_s, seen.p99_s) == (0.1, 0.4)
-    assert seen.generator_share == pytest.approx(0.2)
+def test_the_cpu_of_answers_after_the_end_is_left_out() -> None:
+    seen = load.read(Layout(), LOAD, SPAN, Outcome(SENT, 0.6), processes.cpu_between({}, {}) | {"router": 1.2})
+    assert seen.cpu["router"] == pytest.approx(1.0)
+    assert seen.each("router") == pytest.approx(0.25)
+    assert seen.busy("router") == pytest.approx(1 / 3)
+    assert seen.generator_share == pytest.approx(0.5 / 3)
 
 
-def test_clients_that_fail_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, node: Node) -> None:
-    order = generator(monkeypatch, tmp_path, "raise SystemExit('no such body')")
-    with pytest.raises(ConfigurationError, match="load generator ended: no such body"):
-        load.window(node, Layout(), order)
+def test_without_any_answer_there_is_nothing_to_divide_by() -> None:
+    seen = load.read(Layout(), LOAD, SPAN, Outcome([], 0.0), processes.cpu_between({}, {}))
+    assert (seen.rate, seen.each("router"), seen.p99_s) == (0.0, 0.0, 0.0)
+
+
+def test_it_warms_up_before_it_counts(tmp_path: Path) -> None:
+    orders: list[Order] = []
+
+    def send(order: Order) -> Outcome:
+        orders.append(order)
+        return Outcome(SENT, 0.6)
+
+    # No process has this number, so the node has none.
+    bed = Bed(Node(folder=tmp_path, ports=Ports(http=9), pid=1 << 30, started=time.time()))
+    seen = Source(send, b"image").window(bed, Layout(), clients=4, warm_up_s=1.0, seconds=3.0)
+    assert [(order.port, order.body, order.span.end) for order in orders] == [(9, b"image", 1.0), (9, b"image", 3.0)]
+    assert (seen.clients, seen.answered) == (4, 4)

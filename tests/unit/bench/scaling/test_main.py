@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from bench.scaling import __main__ as command
 from bench.scaling import measure as measuring
 from bench.scaling.bed import Bed
+from bench.scaling.load import Source
 from bench.scaling.measure import QUICK, Plan, Results
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
@@ -39,8 +40,8 @@ class World:
         finally:
             self.ended.append(mode)
 
-    def measure(self, bed: Bed, plan: Plan, photo: Path, advance: Callable[[str], None]) -> Results:
-        assert photo.read_bytes()
+    def measure(self, bed: Bed, plan: Plan, source: Source, advance: Callable[[str], None]) -> Results:
+        assert source.body == b"image"
         if self.error:
             raise self.error
         self.plans.append(plan)
@@ -53,6 +54,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(command, "running", made.running)
     monkeypatch.setattr(measuring, "measure", made.measure)
+    monkeypatch.setattr(command, "generator", lambda: contextlib.nullcontext(None))
     monkeypatch.setattr(measuring, "body", lambda: b"image")
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     return made
