@@ -37,9 +37,8 @@ class Costs(NamedTuple):
     files_base: float
     files_each: float
     files_limit: int
-    page_base: float
-    page_each: float
-    page_s_per_byte: float
+    page_base_s: float
+    page_each_s: float
     record: Record
 
 
@@ -62,8 +61,8 @@ def costs(results: Results, record: Record) -> Costs:
     few, many = results.at_rest
     base, each = _line(few.replicas, few.controller_cores, many.replicas, many.controller_cores)
     files_base, files_each = _line(few.layout.arms, few.router_files, many.layout.arms, many.router_files)
-    # The series of the experiment are all the routers'.
-    page_base, page_each = _line(few.layout.routers, few.page_bytes, many.layout.routers, many.page_bytes)
+    # Of one node: its agent is asked whatever runs there; the series on the page are all the routers'.
+    page_base_s, page_each_s = _line(few.layout.routers, few.page_s, many.layout.routers, many.page_s)
     return Costs(
         router_s=one.each("router"),
         arm_s=one.each("arm"),
@@ -73,9 +72,8 @@ def costs(results: Results, record: Record) -> Costs:
         files_base=files_base,
         files_each=files_each,
         files_limit=results.files_limit,
-        page_base=page_base,
-        page_each=page_each,
-        page_s_per_byte=many.page_s / many.page_bytes,
+        page_base_s=page_base_s,
+        page_each_s=page_each_s,
         record=record,
     )
 
@@ -139,7 +137,6 @@ def _of_each_node(cluster: Cluster) -> list[Part]:
 
 def _of_the_cluster(cluster: Cluster) -> list[Part]:
     cost, rate = cluster.costs, cluster.rate
-    s_per_byte = cost.page_s_per_byte / _SCRAPE_TIMEOUT_S
 
     def replicas(nodes: int) -> int:
         return nodes * (cluster.routers + cluster.arms)
@@ -164,9 +161,9 @@ def _of_the_cluster(cluster: Cluster) -> list[Part]:
         ),
         Part(
             "/metrics of the service",
-            f"({cost.page_base / 1e3:.1f} + routers x {cost.page_each / 1e3:.1f}) kB x "
-            f"{cost.page_s_per_byte * 1e6:.2f} s/MB / scrape_timeout",
-            lambda nodes: (cost.page_base + nodes * cluster.routers * cost.page_each) * s_per_byte,
+            f"nodes x ({cost.page_base_s * 1e3:.0f} + routers of a node x {cost.page_each_s * 1e3:.0f}) ms / "
+            "scrape_timeout",
+            lambda nodes: nodes * (cost.page_base_s + cluster.routers * cost.page_each_s) / _SCRAPE_TIMEOUT_S,
             "scrape the nodes' agents (job ray), not this page",
         ),
         Part(

@@ -37,7 +37,7 @@ def results(mode: Mode = Mode.simple) -> Results:
         scaling=[window(Layout(1, arms, 0.04, 32), arms * 240) for arms in (1, 2, 4)],
         at_rest=(
             Control(few, 0.05, 80.0, 50_000, 300, 0.05),
-            Control(many, 0.13, 115.0, 100_000, 600, 0.1),
+            Control(many, 0.13, 115.0, 100_000, 600, 0.09),
         ),
         files_limit=10_000,
     )

@@ -21,7 +21,7 @@ def test_costs_are_per_request_and_per_replica() -> None:
     assert COSTS.controller_each == pytest.approx(0.01)  # 0.08 more for 8 replicas more
     assert COSTS.controller_base == pytest.approx(0.02)
     assert [COSTS.files_each, COSTS.files_base] == pytest.approx([5, 75])  # by arms
-    assert [COSTS.page_each, COSTS.page_base] == pytest.approx([50_000, 0])  # by routers
+    assert [COSTS.page_each_s, COSTS.page_base_s] == pytest.approx([0.04, 0.01])  # by routers
 
 
 def test_a_slope_that_noise_made_negative_is_none() -> None:
@@ -50,7 +50,7 @@ def test_what_belongs_to_a_node_does_not_grow_with_their_number() -> None:
 def test_what_belongs_to_the_cluster_grows() -> None:
     assert share("controller", 10) == pytest.approx(0.02 + 60 * 0.01)
     assert share("news of a replica", 100) == pytest.approx(100 * share("news of a replica", 10))
-    assert share("/metrics of the service", 10) == pytest.approx(500_000 * 1e-6 / 10)
+    assert share("/metrics of the service", 10) == pytest.approx(10 * (0.01 + 0.04) / 10)
     assert share("files of a router", 10) == pytest.approx((75 + 50 * 5) / 10_000)
     assert 0 < share("asking for queue lengths", 10) < share("asking for queue lengths", 1000) < 1
 
