@@ -16,7 +16,7 @@ from bench.serving.loads import Load, Order, Span
 _IDLE_S = 3.0
 # A share of one core. What an idle server does above it would be taken from the one whose turn it is.
 _IDLE_LIMIT = 0.02
-_THAW_S = 0.2
+_THAW_S = 0.5
 
 Advance = Callable[[int], None]
 
@@ -106,7 +106,7 @@ class Bench:
     def _thaw(self, contender: Contender) -> None:
         if contender.name in self.frozen_between_turns:
             contender.processes.thaw()
-            time.sleep(_THAW_S)  # it catches up with its clocks
+            time.sleep(_THAW_S)  # it catches up with all that was due meanwhile
 
     def _freeze(self, contender: Contender) -> None:
         if contender.name in self.frozen_between_turns:
