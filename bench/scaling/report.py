@@ -12,8 +12,9 @@ from bench.scaling.measure import Results
 from bench.scaling.processes import Part
 from bench.scaling.sheets import TARGET, Sheet
 
-_PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "arm")
+_PARTS: tuple[Part, ...] = ("router", "arm", "haproxy", "proxy")  # the router at the bottom, against its line
 _COLORS = {"haproxy": "0.75", "proxy": "0.55", "router": "C0", "arm": "C1"}
+_ROOM = 1.45  # for the legend, over the highest bar
 
 
 def table(sheet: Sheet) -> Table:
@@ -83,6 +84,7 @@ def _draw_scaling(axes: Any, results: Sequence[Results]) -> None:
             label = f"{one.mode}, {at_once} at once"
             axes.plot([seen.layout.arms for seen in shown], [seen.rate for seen in shown], marker="o", label=label)
     axes.set_xlabel("arms")
+    axes.set_xticks(list(ideal))
     axes.set_ylabel("requests/s")
     axes.set_ylim(bottom=0)
     axes.set_title("One router, arms that wait", fontsize=10)
@@ -98,6 +100,7 @@ def _draw_ceiling(axes: Any, results: Sequence[Results]) -> None:
         below = [low + value for low, value in zip(below, values, strict=True)]
     axes.axhline(1000 / TARGET, color="C0", linestyle=":", label=f"router: {TARGET}/s per core")
     axes.set_ylabel("CPU ms per request")
+    axes.set_ylim(top=_ROOM * max(below))
     axes.set_title("Arms without work, 200 kB", fontsize=10)
     axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=2)
