@@ -5,6 +5,7 @@ photos it cannot segment plausibly are left out and counted. A detection is true
 label is judged apart, on the objects located.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -57,7 +58,7 @@ def evaluate(
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least score of a detection.")] = DEFAULT_THRESHOLD,
 ) -> None:
     """Print recall, precision, label accuracy and COCO mAP for scenes and for a folder of photos."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)
     with bad_input_ends_command():
         model, processor = load_checkpoint(checkpoint)
         folder = photos or (PHOTOS if PHOTOS.is_dir() else None)

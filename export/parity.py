@@ -18,7 +18,7 @@ Scores = NDArray[np.float32]
 
 EXACT_TOLERANCE = 1e-3  # of scores and boxes in fp32
 EXACT_LOGITS = 1e-4  # of raw outputs in fp32, absolute or relative, whichever is larger
-_LEAST_PER_IMAGE = 3  # detections; with fewer, the threshold is lowered until the comparison says something
+_LEAST_PER_IMAGE = 2  # detections; with fewer, the threshold is lowered until the comparison says something
 
 
 class Case(NamedTuple):

@@ -7,6 +7,7 @@ from bench.chaos.faults import freeze_replicas, kill_replicas, kill_routers
 from bench.service import Service
 
 pytestmark = pytest.mark.integration
+DYING_S = 0.5  # until the system has closed a killed process' sockets, it still takes connections
 
 
 @pytest.fixture
@@ -30,5 +31,5 @@ def test_freezing_each_arm_fails_no_request(service: Service, target: Target) ->
 def test_killing_a_router_fails_only_what_was_in_flight_in_it(service: Service, target: Target) -> None:
     result = kill_routers(service, target, times=1)
     (struck,) = result.struck
-    assert all(sent.began < struck < sent.ended for sent in result.failed)
+    assert all(sent.began < struck + DYING_S and sent.ended > struck for sent in result.failed)
     assert len(result.sent) > len(result.failed)
