@@ -9,6 +9,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 ONNX ?=
 MODE ?= simple
+BEHIND_THE_DOOR := $(addprefix tests/integration/test_,front_door.py http.py split.py fallback.py deadline.py logs.py)
 UP_ARGS ?=
 
 .PHONY: serve stop split monitor test check unit integration export chaos help
@@ -59,8 +60,10 @@ unit: $(DEV_STAMP)
 integration: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q tests/integration --mode $(MODE)
 
+# Both front doors; what does not depend on them once.
 test: check export
 	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --mode fast $(BEHIND_THE_DOOR)
 
 # make chaos   kill, freeze and overload a service of its own (15 minutes); rewrites the tables of docs/reliability.md
 chaos: $(DEV_STAMP) export

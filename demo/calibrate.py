@@ -18,7 +18,8 @@ from demo.scoring import Boxes, Score, true_boxes
 from demo.trainer import MEAN, STD
 
 LAST_LAYER = "class_labels_classifier.layers.2"
-FACTORS = (1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
+# Not beyond 2: a larger factor finds some more, but magnifies the rounding of int8 and bf16 past the gate's 5 %.
+FACTORS = (1.0, 1.25, 1.5, 1.75, 2.0)
 SHIFTS = tuple(float(shift) for shift in np.arange(-6.0, 6.01, 0.5))
 
 

@@ -14,7 +14,7 @@ import transformers
 
 from export import graph, parity, samples
 from export.current import is_current
-from export.quantize import quantize
+from export.quantize import Kept, quantize
 from export.request import Request
 from serve_app.detection import artifact, checkpoint, cpu
 from serve_app.detection.engines import ENGINES, open_engine
@@ -55,11 +55,11 @@ def write(request: Request, say: Say) -> artifact.Manifest:
 
 
 def build(
-    work: Path, folder: Path, name: str, precision: artifact.Precision, say: Say, careful: bool = False
+    work: Path, folder: Path, name: str, precision: artifact.Precision, say: Say, kept: Kept = Kept.heads
 ) -> artifact.Manifest:
     """Write graph and embeddings of the checkpoint in `folder`, called `name`; gives the manifest before the gate.
 
-    `careful` is for int8: see `export.quantize`.
+    `kept` is for int8: what stays in fp32.
     """
     say(f"tracing {name}")
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -69,8 +69,8 @@ def build(
     graph.write_graph(model, spec, work / artifact.MODEL)
     del model
     if precision == "int8":
-        say("quantising all but the heads and the second MLP products" if careful else "quantising all but the heads")
-        quantize(work / artifact.MODEL, work / artifact.MODEL, careful)
+        say(f"quantising all but {kept}")
+        quantize(work / artifact.MODEL, work / artifact.MODEL, kept)
     return artifact.Manifest(
         checkpoint=name,
         fingerprint=checkpoint.fingerprint(folder),
@@ -92,8 +92,8 @@ def _best(
     work: Path, folder: Path, request: Request, pictures: list[samples.Sample], say: Say
 ) -> tuple[artifact.Manifest, parity.Verdict]:
     """The artifact as fast as the tolerance allows: int8 keeps more in fp32 where the plain way deviates too far."""
-    for careful in (False, True) if request.precision == "int8" else (False,):
-        draft = build(work, folder, request.checkpoint, request.precision, say, careful)
+    for kept in Kept if request.precision == "int8" else [Kept.heads]:
+        draft = build(work, folder, request.checkpoint, request.precision, say, kept)
         say(f"comparing both engines on {len(pictures)} images")
         verdict = _judge(work, folder, draft, request, pictures)
         if not verdict.faults:

@@ -24,8 +24,11 @@ class Mode(StrEnum):
     fast = "fast"
 
 
-def environment(mode: Mode, folder: Path, free_port: Callable[[], int]) -> dict[str, str]:
-    """What the Ray node is started with; `folder` is the node's own and holds a script for the fast mode."""
+def environment(mode: Mode, folder: Path, quiet_port: Callable[[], int]) -> dict[str, str]:
+    """What the Ray node is started with; `folder` is the node's own and holds a script for the fast mode.
+
+    `quiet_port` gives ports that nobody else is handed: HAProxy takes them only once the first deploy comes.
+    """
     if mode is Mode.simple:
         return {}
     return {
@@ -33,9 +36,9 @@ def environment(mode: Mode, folder: Path, free_port: Callable[[], int]) -> dict[
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder)),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, (os.cpu_count() or 1) // 4)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(quiet_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(quiet_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(quiet_port()),
         # What is logged shall be there to read, not after a thousand lines.
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         # A router that is replaced drains for 30 s by default: longer than any request is given.

@@ -24,6 +24,8 @@ from serve_app.local.modes import Mode
 _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
 _START_TIMEOUT_S = 60
 _STOP_PATIENCE_S = 4
+# Above the ports of Ray's workers, below those of its HTTP replicas and of the system's outgoing connections.
+_QUIET_PORTS = range(20_000, 30_000)
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 # Ray's default of 10 s would make every scrape up to 10 s old. Ray forgets a gauge after two intervals, so that what it
 # says of its nodes, every 5 s by default, would come and go.
@@ -109,6 +111,15 @@ def free_port() -> int:
         return port
 
 
+def _quiet_port() -> int:
+    """A free port that neither the system nor Ray hands out by itself, so that it is still free some seconds later."""
+    while True:
+        port = secrets.choice(_QUIET_PORTS)
+        with contextlib.suppress(ConfigurationError):
+            require_free(port, "HAProxy", "")
+            return port
+
+
 def start(
     folder: Path, ports: Ports, mode: Mode = Mode.simple, extra_environment: Mapping[str, str] | None = None
 ) -> Node:
@@ -119,7 +130,7 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     _write_secret(folder / _TOKEN)
     started = time.time() - 1  # process times are rounded to the clock tick
-    environment = _environment(folder) | modes.environment(mode, folder, free_port) | dict(extra_environment or {})
+    environment = _environment(folder) | modes.environment(mode, folder, _quiet_port) | dict(extra_environment or {})
     pid = _spawn(_command(ports), os.environ | environment, folder / _LOG)
     node = Node(folder=folder.resolve(), ports=ports, mode=mode, pid=pid, started=started)
     (folder / _STATE).write_text(node.model_dump_json())

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from export.quantize import quantize
+from export.quantize import Kept, quantize
 from serve_app.detection import artifact
 from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS
 from tests.checkpoints import TOKENS
@@ -64,7 +64,8 @@ def test_int8_holds_in_the_encoder_and_leaves_the_heads(tiny_artifact: Path, tmp
     assert "MatMulInteger" not in operators[last_norm:]
 
 
-def test_careful_int8_leaves_the_products_behind_the_gelus_too(tiny_artifact: Path, tmp_path: Path) -> None:
-    quantize(tiny_artifact / artifact.MODEL, tmp_path / "int8.onnx", careful=True)
+@pytest.mark.parametrize(("kept", "quantised"), [(Kept.gelu, 5), (Kept.mlp, 4)])
+def test_int8_leaves_what_it_is_told_to_keep(kept: Kept, quantised: int, tiny_artifact: Path, tmp_path: Path) -> None:
+    quantize(tiny_artifact / artifact.MODEL, tmp_path / "int8.onnx", kept)
     operators = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
-    assert operators.count("MatMulInteger") == 3 * 5
+    assert operators.count("MatMulInteger") == 3 * quantised

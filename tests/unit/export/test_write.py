@@ -8,6 +8,7 @@ import pytest
 
 from export import parity, write
 from export.current import is_current
+from export.quantize import Kept
 from export.request import Request
 from export.write import GateFailed
 from serve_app.detection import artifact, cpu
@@ -32,9 +33,9 @@ def built(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies the session's artifact instead of tracing again."""
 
     def build(
-        work: Path, folder: Path, name: str, precision: Precision, say: Callable[[str], None], careful: bool
+        work: Path, folder: Path, name: str, precision: Precision, say: Callable[[str], None], kept: Kept
     ) -> Manifest:
-        say("careful" if careful else "plain")
+        say(kept)
         shutil.copytree(tiny_artifact, work, dirs_exist_ok=True)
         manifest = artifact.load_manifest(work, "")
         return manifest.model_copy(update={"parity": None, "precision": precision, "checkpoint": name})
@@ -84,9 +85,9 @@ def test_a_good_earlier_artifact_survives_a_refusal(asked: Asked, monkeypatch: p
 
 
 @pytest.mark.usefixtures("built")
-@pytest.mark.parametrize(("precision", "attempts"), [("int8", ["plain", "careful"]), ("bf16", ["plain"])])
-def test_only_int8_is_tried_again_with_more_care(
-    precision: Precision, attempts: list[str], asked: Asked, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("precision", "attempts"), [("int8", list(Kept)), ("bf16", [Kept.heads])])
+def test_only_int8_is_tried_again_with_more_kept(
+    precision: Precision, attempts: list[Kept], asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "require", lambda precision: None)
     refuse(monkeypatch)
