@@ -31,6 +31,9 @@ _PHOTO = ROOT / "demo/photos/scene-1.jpg"
 _SIDES = (320, 240)  # so that two cores have time for the default rate, with the other node beside
 _OFF = {"RAY_enable_metrics_collection": "0"}
 _RESAMPLES = 2000
+# A stall of some tenths of a second on a full machine shall show in the latency, not end the run.
+_POLICY = {"onnx_fraction": 1.0, "max_inflight": 200, "fallback": False}
+_QUEUE = {"options": {"max_ongoing_requests": 200, "max_queued_requests": 200}}
 
 
 class Round(NamedTuple):
@@ -117,8 +120,8 @@ def _measure(rate: float, rounds: int, seconds: float) -> tuple[list[Round], lis
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         on = Service(stack.enter_context(running(folder / "on", _ports())))
         off = Service(stack.enter_context(running(folder / "off", _ports(), extra_environment=_OFF)))
-        on.deploy(Router={"onnx_fraction": 1.0, "log_requests": True})
-        off.deploy(Router={"onnx_fraction": 1.0})
+        on.deploy(Router={**_POLICY, "log_requests": True}, OnnxDeployment=_QUEUE)
+        off.deploy(Router=_POLICY, OnnxDeployment=_QUEUE)
         monitor.write_config(on.node, folder / "prometheus")
         stack.enter_context(monitor.prometheus(folder / "prometheus", free_port()))
         for service in (on, off):

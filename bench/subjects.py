@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.flops import Shape
+from serve_app.agreement import TOLERANCE
 from serve_app.detection import artifact, checkpoint
 from serve_app.detection.artifact import Precision
 from serve_app.settings import DEFAULT_CHECKPOINT
@@ -65,12 +66,15 @@ def _write_small(folder: Path) -> None:
 
 
 def export(subject: Subject, precision: Precision) -> None:
-    """Write one artifact, without the gate: the benchmark reports the deviation instead."""
-    from export.write import build  # imports torch, which no other part of this process needs
+    """Write one artifact as the export would; one that its gate would refuse too, for the report shows the deviation."""
+    from export import samples, write  # imports torch, which no other part of this process needs
+    from export.request import Request
 
     folder = subject.artifact(precision)
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = build(folder, subject.checkpoint, subject.name, precision, say=lambda _: None)
+    request = Request(subject.name, None, folder, None, TOLERANCE, precision)
+    pictures = samples.load(None)[: subject.compared]
+    manifest, _ = write.build_within(folder, subject.checkpoint, request, pictures, say=lambda _: None)
     (folder / artifact.MANIFEST).write_text(manifest.model_dump_json())
 
 
