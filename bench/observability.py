@@ -25,6 +25,7 @@ from PIL import Image
 from bench.service import ROOT, Service, artifact_of_the_checkout
 from serve_app.errors import ConfigurationError
 from serve_app.local import monitor
+from serve_app.local.modes import Mode
 from serve_app.local.node import Node, Ports, free_port, running
 
 _PHOTO = ROOT / "demo/photos/scene-1.jpg"
@@ -114,12 +115,12 @@ def _report(on: list[Round], off: list[Round], rate: float, load: float) -> None
         typer.echo(f"| {name} ({unit}) | {a:.2f} | {b:.2f} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) |")
 
 
-def _measure(rate: float, rounds: int, seconds: float) -> tuple[list[Round], list[Round]]:
+def _measure(rate: float, rounds: int, seconds: float, mode: Mode) -> tuple[list[Round], list[Round]]:
     artifact_of_the_checkout()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        on = Service(stack.enter_context(running(folder / "on", _ports())))
-        off = Service(stack.enter_context(running(folder / "off", _ports(), extra_environment=_OFF)))
+        on = Service(stack.enter_context(running(folder / "on", _ports(), mode)))
+        off = Service(stack.enter_context(running(folder / "off", _ports(), mode, _OFF)))
         on.deploy(Router={**_POLICY, "log_requests": True}, OnnxDeployment=_QUEUE)
         off.deploy(Router=_POLICY, OnnxDeployment=_QUEUE)
         monitor.write_config(on.node, folder / "prometheus")
@@ -137,11 +138,14 @@ def main(
     rate: Annotated[float, typer.Option(help="Requests per second.")] = 50,
     rounds: Annotated[int, typer.Option(help="Rounds on each node.")] = 10,
     seconds: Annotated[float, typer.Option(help="Length of a round.")] = 10,
+    mode: Annotated[Mode, typer.Option(help="Front door; two cores bear the default rate only in the fast mode.")] = (
+        Mode.fast
+    ),
 ) -> None:
     """Start both nodes, run the rounds in turns, print the table."""
     load = os.getloadavg()[0]
     try:
-        on, off = _measure(rate, rounds, seconds)
+        on, off = _measure(rate, rounds, seconds, mode)
     except ConfigurationError as error:
         typer.secho(error.detail, fg="red", err=True)
         raise typer.Exit(1) from None

@@ -66,7 +66,7 @@ def _write_small(folder: Path) -> None:
 
 
 def export(subject: Subject, precision: Precision) -> None:
-    """Write one artifact as the export would; one that its gate would refuse too, for the report shows the deviation."""
+    """Write one artifact as the export would; also one that its gate refuses, as the report shows the deviation."""
     from export import samples, write  # imports torch, which no other part of this process needs
     from export.request import Request
 
