@@ -24,22 +24,22 @@ class Entry(NamedTuple):
 
 
 class Bank:
-    """Read access to a stored bank: `labels` of all pictures and `picture(i)`."""
+    """Read access to a stored bank: `labels` and `shapes` (height, width) of all pictures, and `picture(i)`."""
 
     def __init__(self, path: Path) -> None:
         index = json.loads(_index_path(path).read_text())
         self.labels: NDArray[np.int64] = np.asarray(index["labels"], np.int64)
-        self._shapes: list[tuple[int, int]] = [(int(h), int(w)) for h, w in index["shapes"]]
-        sizes = [height * width * 4 for height, width in self._shapes]
+        self.shapes: list[tuple[int, int]] = [(int(h), int(w)) for h, w in index["shapes"]]
+        sizes = [height * width * 4 for height, width in self.shapes]
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         self._pixels = np.memmap(path, np.uint8, mode="r", shape=(int(self._starts[-1]),))
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self.shapes)
 
     def picture(self, number: int) -> Rgba:
         """The picture's RGBA pixels, a read-only view of the file."""
-        height, width = self._shapes[number]
+        height, width = self.shapes[number]
         start = int(self._starts[number])
         return np.asarray(self._pixels[start : start + height * width * 4]).reshape(height, width, 4)
 

@@ -44,8 +44,6 @@ def scene_canvas(rng: Rng, scene: Pixels, shape: tuple[int, int]) -> Canvas:
     height, width = shape
     if rng.random() < 0.5:
         scene = scene[:, ::-1]
-    if (scene.shape[0] > scene.shape[1]) != (height > width):
-        scene = np.rot90(scene, int(rng.choice([1, 3])))
     scene = np.ascontiguousarray(scene)
     pixels = cv2.resize(scene[..., :3], (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
     alpha = cv2.resize(scene[..., 3], (width, height), interpolation=cv2.INTER_NEAREST)

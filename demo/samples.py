@@ -18,8 +18,8 @@ from demo.checkpoint import PATCH
 from demo.composite import Canvas, composite, photo_canvas, scene_canvas
 from demo.losses import PAD, Targets
 
-PHOTO_SHARE = 0.3
-SCENE_SHARE = 0.4
+PHOTO_SHARE = 0.2
+SCENE_SHARE = 0.55
 DRAWN_SHARE = 0.6
 
 
@@ -45,6 +45,7 @@ class Batches(Dataset[Batch]):
     def __init__(self, pool: Pool, seed: int, size: int, short_side: Callable[[int], int]) -> None:
         self._pool, self._seed, self._size, self._short_side = pool, seed, size, short_side
         self._weights = {id(bank): _label_weights(bank) for bank in (pool.photos, pool.drawn) if bank is not None}
+        self._scenes = {upright: _oriented(pool.scenes, upright) for upright in (True, False)}
 
     def __getitem__(self, number: int) -> Batch:
         cv2.setNumThreads(1)  # the model's threads own the cores
@@ -62,7 +63,7 @@ class Batches(Dataset[Batch]):
                 picture = recoloured(rng, picture)
             canvas = photo_canvas(rng, picture, int(photos.labels[number]), shape)
         elif scenes is not None and kind < PHOTO_SHARE + SCENE_SHARE:
-            canvas = scene_canvas(rng, scenes.picture(int(rng.integers(len(scenes)))), shape)
+            canvas = scene_canvas(rng, scenes.picture(int(rng.choice(self._scenes[shape[0] > shape[1]]))), shape)
         else:
             count = int(rng.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
             cut_outs = [self._cut_out(rng) for _ in range(count)]
@@ -119,6 +120,14 @@ def _label_weights(bank: Bank) -> NDArray[np.float64]:
     counts = np.bincount(bank.labels)
     chances = counts[bank.labels] ** -0.6
     return np.cumsum(chances / chances.sum())
+
+
+def _oriented(scenes: Bank | None, upright: bool) -> list[int]:
+    """The scenes that are taller than wide, or the others: stretched to the other shape, they would teach nonsense."""
+    if scenes is None:
+        return []
+    fitting = [number for number, (height, width) in enumerate(scenes.shapes) if (height > width) is upright]
+    return fitting or list(range(len(scenes)))
 
 
 def _free_strip(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:

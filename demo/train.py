@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from demo.bank import Bank, stored
 from demo.calibrate import Calibration, apply, fitted
-from demo.checkpoint import CHECKPOINT, new_config, new_model, save_checkpoint
+from demo.checkpoint import CHECKPOINT, load_checkpoint, new_config, new_model, save_checkpoint
 from demo.commands import bad_input_ends_command
 from demo.dev_set import dev_samples
 from demo.drawn_bank import build_drawn_banks, build_scene_bank
@@ -40,6 +40,7 @@ def train(
     cache: Annotated[
         Path, typer.Option(help="Prepared pictures and the run's state; a new folder starts anew.")
     ] = CACHE,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint to go on from, at full resolution.")] = None,
     checkpoint: Annotated[Path, typer.Option(help="Where the checkpoint is written.")] = CHECKPOINT,
     drawn: Annotated[int, typer.Option(min=1, help="Garments to draw for the composites, and scenes.")] = 5000,
     seed: Annotated[int, typer.Option(help="Seed of weights, pictures and their order.")] = 0,
@@ -54,8 +55,9 @@ def train(
     torch.manual_seed(seed)
     with bad_input_ends_command():
         pool, dev = prepared_pool(photos or (PHOTOS if PHOTOS.is_dir() else None), cache, drawn, seed)
-        plan = Plan(steps, batch_size=batch_size, seed=seed, save_every_s=save_every)
-        trainer = Trainer(new_model(new_config()), plan, cache / "progress.pt")
+        plan = (Plan.onward if start else Plan)(steps, batch_size=batch_size, seed=seed, save_every_s=save_every)
+        model = load_checkpoint(start)[0] if start else new_model(new_config())
+        trainer = Trainer(model, plan, cache / "progress.pt")
 
         judged = time.monotonic()
 

@@ -14,7 +14,7 @@ BOX = (10, 10, 60, 90)
 def unsure(seed: int) -> Sample:
     """One token on the garment, leaning to its label; one far off, leaning to nothing."""
     logits = np.random.default_rng(seed).normal(0, 0.1, (2, len(LABELS) + 1))
-    logits[0, 3] += 1.0
+    logits[0, 3] += 1.2
     logits[1, -1] += 1.5
     return Sample(true_boxes([3], [BOX]), logits, np.asarray([BOX, (100, 100, 120, 130)], float))
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from demo.drawn_bank import build_drawn_banks, drawn_backdrop, drawn_garment
+from demo.dev_set import FIRST_SCENE as FIRST_DECIDED
+from demo.drawn_bank import FIRST_SCENE, build_drawn_banks, drawn_backdrop, drawn_garment
+from demo.evaluate import FIRST_SCENE as FIRST_EVALUATED
 from demo.labels import LABELS
 
 
@@ -25,3 +27,7 @@ def test_banks_are_drawn_once(tmp_path: Path) -> None:
     written = paths[0].stat().st_mtime_ns
     build_drawn_banks(*paths, 12, seed=0, workers=1)
     assert paths[0].stat().st_mtime_ns == written
+
+
+def test_no_seed_trains_on_the_scenes_of_decisions_or_evaluation() -> None:
+    assert max(FIRST_DECIDED, FIRST_EVALUATED) + 10_000 < FIRST_SCENE

@@ -69,3 +69,10 @@ def test_rare_labels_are_drawn_more_often_than_they_occur(tmp_path: Path) -> Non
     rng = np.random.default_rng(0)
     rare = np.mean([Bank(tmp_path / "bank.bin").labels[chosen._pick(rng, bank)] for _ in range(400)])
     assert 0.2 < rare < 0.4
+
+
+def test_scenes_keep_their_orientation(tmp_path: Path) -> None:
+    wide, tall = np.zeros((32, 64, 4), np.uint8), np.zeros((64, 32, 4), np.uint8)
+    scenes = store(tmp_path / "scenes.bin", [Entry(-1, wide), Entry(-1, tall), Entry(-1, wide)])
+    chosen = batches(Pool(None, None, None, scenes))
+    assert chosen._scenes == {True: [1], False: [0, 2]}

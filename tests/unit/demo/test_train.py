@@ -58,6 +58,24 @@ def test_a_killed_run_goes_on_where_it_was_and_lowers_the_loss(tmp_path: Path, p
     assert model.config.num_labels == 8
 
 
+def test_a_run_can_start_from_a_checkpoint(tmp_path: Path, photo_folder: Path) -> None:
+    CliRunner().invoke(app, [*command(tmp_path / "first", photo_folder)[3:], "--steps", "1"], catch_exceptions=False)
+    first = tmp_path / "first" / "checkpoint"
+    options = [*command(tmp_path / "second", photo_folder)[3:], "--steps", "1", "--start", str(first)]
+    result = CliRunner().invoke(app, options, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    before, after = (load_checkpoint(tmp_path / name / "checkpoint")[0].state_dict() for name in ("first", "second"))
+    # One step of a small rate moves no weight far; weights drawn anew would differ by their own size.
+    assert all((before[name] - after[name]).abs().max() < 0.02 for name in before if "mlp" in name)
+    assert any(not before[name].equal(after[name]) for name in before)
+
+
+def test_a_start_that_is_no_checkpoint_ends_with_one_line_and_code_two(tmp_path: Path, photo_folder: Path) -> None:
+    result = CliRunner().invoke(app, [*command(tmp_path, photo_folder)[3:], "--start", str(tmp_path / "nowhere")])
+    assert result.exit_code == 2
+    assert "nowhere is no checkpoint" in result.stderr
+
+
 @pytest.mark.parametrize("content", [None, "empty", "unknown", "broken"])
 def test_bad_photo_folders_end_with_one_line_and_code_two(tmp_path: Path, content: str | None) -> None:
     photos = tmp_path / "photos"

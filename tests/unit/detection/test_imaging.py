@@ -119,3 +119,14 @@ def test_mutated_bytes_are_an_image_or_a_refusal(position: int, value: bytes, ki
     mutated = data[:start] + value + data[start + len(value) :]
     with contextlib.suppress(InvalidImage, TooLarge):
         assert decode(mutated, LIMITS).mode == "RGB"
+
+
+def test_the_memory_of_one_image_serves_the_next() -> None:
+    data = encoded(Image.fromarray(NOISE[..., :3]), "JPEG")
+    decode(data, LimitSettings())
+    before = Image.core.get_stats()  # type: ignore[attr-defined]
+    decode(data, LimitSettings())
+    after = Image.core.get_stats()  # type: ignore[attr-defined]
+    assert after["allocated_blocks"] == before["allocated_blocks"]
+    assert after["reused_blocks"] > before["reused_blocks"]
+    assert after["new_count"] == before["new_count"] + 1, "an RGB image is copied nowhere"
