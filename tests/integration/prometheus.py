@@ -54,17 +54,24 @@ class Prometheus:
         result = self.get("/query_range", query=expr, start=start, end=end + step_s, step=step_s)["result"]
         return [(series["metric"], [(at, float(value)) for at, value in series["values"]]) for series in result]
 
-    def wait_for(self, expr: str, done: Callable[[float], bool] = lambda value: not math.isnan(value)) -> float:
-        """Poll until the expression's value is as wanted; how long that takes is not judged."""
+    def wait_for(
+        self,
+        expr: str,
+        done: Callable[[float], bool] = lambda value: not math.isnan(value),
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> float:
+        """Poll until the expression's value is as wanted, doing `meanwhile`; how long that takes is not judged."""
         deadline = time.monotonic() + PATIENCE_S
         while not done(value := self.number(expr)):
             assert time.monotonic() < deadline, f"{expr} is {value}"
+            meanwhile()
             time.sleep(0.5)
         return value
 
-    def wait_for_alert(self, name: str) -> None:
+    def wait_for_alert(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Wait until an alert fires, or has fired."""
-        self.wait_for(f'count(max_over_time(ALERTS{{alertname="{name}",alertstate="firing"}}[10m]))')
+        firing = f'count(max_over_time(ALERTS{{alertname="{name}",alertstate="firing"}}[10m]))'
+        self.wait_for(firing, meanwhile=meanwhile)
 
 
 @contextmanager

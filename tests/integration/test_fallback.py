@@ -58,6 +58,7 @@ def test_a_replica_killed_with_requests_in_it(
     assigned, rescuer = ("onnx", "torch") if name == "OnnxDeployment" else ("torch", "onnx")
     service.deploy(Router={"onnx_fraction": float(assigned == "onnx")})
     (pid,) = service.pids()[name]
+    detect()  # the router now knows the replica's queue; else it would ask for it first, and wait for the next replica
     with concurrent.futures.ThreadPoolExecutor(4) as pool, frozen(pid):
         answers = [pool.submit(detect) for _ in range(4)]
         eventually(lambda: in_flight(client, assigned) == 4)
