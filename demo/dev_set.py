@@ -11,7 +11,7 @@ import numpy as np
 from transformers import YolosForObjectDetection
 
 from demo.bank import Bank, Rgba
-from demo.calibrate import Calibration, Sample, sample, scored
+from demo.calibrate import Sample, sample, scored
 from demo.checkpoint import PATCH, SHORT_SIDE
 from demo.scenes import render_scene
 from demo.segment import mask_box
@@ -25,11 +25,11 @@ class DevSamples(NamedTuple):
     photos: list[Sample]
     scenes: list[Sample]
 
-    def report(self, calibration: Calibration, threshold: float) -> str:
+    def report(self, shift: float, threshold: float) -> str:
         """One line of quality figures."""
         parts = []
         for name, group in zip(self._fields, self, strict=True):
-            score = scored(group, calibration, threshold)
+            score = scored(group, shift, threshold)
             figures = f"recall {score.recall:.3f}, precision {score.precision:.3f}, labels {score.label_accuracy:.3f}"
             parts.append(f"{name}: {figures}")
         return "; ".join(parts)

@@ -14,7 +14,7 @@ import typer
 from tqdm import tqdm
 
 from demo.bank import Bank, stored
-from demo.calibrate import Calibration, apply, fitted
+from demo.calibrate import apply, fitted
 from demo.checkpoint import CHECKPOINT, load_checkpoint, new_config, new_model, save_checkpoint
 from demo.commands import bad_input_ends_command
 from demo.dev_set import dev_samples
@@ -63,14 +63,14 @@ def train(
 
         def saved(step: int) -> None:
             nonlocal judged
-            model, calibration = trainer.averaged(), Calibration()
+            model, shift = trainer.averaged(), 0.0
             if step == steps or time.monotonic() - judged > DEV_EVERY_S:
                 samples = dev_samples(model, dev, dev_scenes, MOST_DEV_PHOTOS)
                 if step == steps:
-                    calibration = fitted(samples, DEFAULT_THRESHOLD)
-                    apply(model, calibration)
-                    tqdm.write(str(calibration))
-                tqdm.write(f"step {step}: {samples.report(calibration, DEFAULT_THRESHOLD)}")
+                    shift = fitted(samples, DEFAULT_THRESHOLD)
+                    apply(model, shift)
+                    tqdm.write(f'the logit of "nothing" moves by {shift:g}')
+                tqdm.write(f"step {step}: {samples.report(shift, DEFAULT_THRESHOLD)}")
                 judged = time.monotonic()
             save_checkpoint(model, checkpoint)
 
