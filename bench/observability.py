@@ -20,19 +20,20 @@ from typing import Annotated, NamedTuple
 
 import httpx
 import numpy as np
-import psutil
 import typer
 from PIL import Image
 
+from bench.scaling import processes
+from bench.scaling.processes import PARTS, Part
 from bench.service import ROOT, Service, artifact_of_the_checkout
 from bench.serving.processes import Processes
 from serve_app.errors import ConfigurationError
 from serve_app.local import monitor
 from serve_app.local.modes import Mode
-from serve_app.local.node import Node, Ports, free_port, running
+from serve_app.local.node import Ports, free_port, running
 
 _PHOTO = ROOT / "demo/photos/scene-1.jpg"
-_SIDES = (320, 240)  # so that two cores have time for the default rate, with the other node beside
+_SIDES = (320, 240)  # so that two cores have time for the default rate
 _OFF = {"RAY_enable_metrics_collection": "0"}
 _RESAMPLES = 2000
 _THAW_S = 2.0  # what waited for a stopped node, a scrape for one, shall be over when its round begins
@@ -42,10 +43,15 @@ _QUEUE = {"options": {"max_ongoing_requests": 200, "max_queued_requests": 200}}
 
 
 class Round(NamedTuple):
-    """One round on one node: its median latency, and the cores its processes kept busy."""
+    """One round on one node: its median latency, and the cores that each part of it kept busy."""
 
     p50_s: float
-    cores: float
+    parts: dict[Part, float]
+
+    @property
+    def cores(self) -> float:
+        """All parts together."""
+        return sum(self.parts.values())
 
 
 def _image() -> bytes:
@@ -56,17 +62,6 @@ def _image() -> bytes:
 
 def _ports() -> Ports:
     return Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
-
-
-def _cpu_seconds(node: Node) -> dict[int, float]:
-    seconds: dict[int, float] = {}
-    for process in node.processes():
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        seconds[process.pid] = times.user + times.system
-    return seconds
 
 
 async def _ask(client: httpx.AsyncClient, image: bytes, at: float) -> float:
@@ -94,21 +89,21 @@ def _alone(service: Service, others: Iterable[Service]) -> Iterator[None]:
     """Only this one runs; the others are stopped where they are."""
     stopped = [Processes(other.node.pid) for other in others if other is not service]
     try:
-        for processes in stopped:
-            processes.freeze()
+        for other in stopped:
+            other.freeze()
         time.sleep(_THAW_S)
         yield
     finally:
-        for processes in stopped:
-            processes.thaw()
+        for other in stopped:
+            other.thaw()
 
 
 def _round(service: Service, rate: float, seconds: float) -> Round:
-    before, began = _cpu_seconds(service.node), time.perf_counter()
+    before, began = processes.used(service.node), time.perf_counter()
     latencies = asyncio.run(_drive(service.url, _image(), rate, seconds))
-    elapsed, after = time.perf_counter() - began, _cpu_seconds(service.node)
-    spent = sum(after[pid] - before.get(pid, 0.0) for pid in after)
-    return Round(statistics.median(latencies), spent / elapsed)
+    elapsed, after = time.perf_counter() - began, processes.used(service.node)
+    spent = processes.cpu_between(before, after)
+    return Round(statistics.median(latencies), {part: cpu / elapsed for part, cpu in spent.items()})
 
 
 def _interval(differences: list[float]) -> tuple[float, float, float]:
@@ -120,17 +115,19 @@ def _interval(differences: list[float]) -> tuple[float, float, float]:
 
 def _report(on: list[Round], off: list[Round], rate: float, load: float) -> None:
     cores = os.cpu_count() or 1
-    milliseconds = _interval([(a.p50_s - b.p50_s) * 1e3 for a, b in zip(on, off, strict=True)])
-    share = _interval([(a.cores - b.cores) / cores * 100 for a, b in zip(on, off, strict=True)])
-    p50_on, p50_off = (statistics.median(one.p50_s for one in rounds) * 1e3 for rounds in (on, off))
-    busy_on, busy_off = (statistics.median(one.cores for one in rounds) / cores * 100 for rounds in (on, off))
     typer.echo(f"{rate:g} requests/s, {len(on)} rounds each, {cores} cores, load {load:.1f} before the start\n")
-    typer.echo("| | on | off | difference (95 % interval) |\n|---|---|---|---|")
-    for name, unit, a, b, (middle, low, high) in (
-        ("p50", "ms", p50_on, p50_off, milliseconds),
-        ("processor time", "% of the machine", busy_on, busy_off, share),
-    ):
-        typer.echo(f"| {name} ({unit}) | {a:.2f} | {b:.2f} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) |")
+    typer.echo("| | on | off | difference (95 % interval) |\n|---|--:|--:|--:|")
+    _row("p50, ms", [one.p50_s * 1e3 for one in on], [one.p50_s * 1e3 for one in off])
+    share = 100 / cores
+    _row("processor time, % of the machine", [one.cores * share for one in on], [one.cores * share for one in off])
+    for part in PARTS:
+        _row(f"of it {part}", [one.parts[part] * share for one in on], [one.parts[part] * share for one in off])
+
+
+def _row(name: str, on: list[float], off: list[float]) -> None:
+    middle, low, high = _interval([a - b for a, b in zip(on, off, strict=True)])
+    medians = f"{statistics.median(on):.2f} | {statistics.median(off):.2f}"
+    typer.echo(f"| {name} | {medians} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) |")
 
 
 def _measure(rate: float, rounds: int, seconds: float, mode: Mode) -> tuple[list[Round], list[Round]]:

@@ -72,7 +72,7 @@ def export(subject: Subject, precision: Precision) -> None:
 
     folder = subject.artifact(precision)
     folder.mkdir(parents=True, exist_ok=True)
-    request = Request(subject.name, None, folder, None, TOLERANCE, precision)
+    request = Request(subject.name, revision=None, out=folder, images=None, tolerance=TOLERANCE, precision=precision)
     pictures = samples.load(None)[: subject.compared]
     manifest, _ = write.build_within(folder, subject.checkpoint, request, pictures, say=lambda _: None)
     (folder / artifact.MANIFEST).write_text(manifest.model_dump_json())

@@ -45,7 +45,8 @@ class Batches(Dataset[Batch]):
     def __init__(self, pool: Pool, seed: int, size: int, short_side: Callable[[int], int]) -> None:
         self._pool, self._seed, self._size, self._short_side = pool, seed, size, short_side
         self._weights = {id(bank): _label_weights(bank) for bank in (pool.photos, pool.drawn) if bank is not None}
-        self._scenes = {upright: _oriented(pool.scenes, upright) for upright in (True, False)}
+        # As arrays: a list of thousands of numbers would be converted for every picture.
+        self._scenes = {} if pool.scenes is None else {up: _oriented(pool.scenes, up) for up in (True, False)}
 
     def __getitem__(self, number: int) -> Batch:
         cv2.setNumThreads(1)  # the model's threads own the cores
@@ -122,12 +123,10 @@ def _label_weights(bank: Bank) -> NDArray[np.float64]:
     return np.cumsum(chances / chances.sum())
 
 
-def _oriented(scenes: Bank | None, upright: bool) -> list[int]:
+def _oriented(scenes: Bank, upright: bool) -> NDArray[np.intp]:
     """The scenes that are taller than wide, or the others: stretched to the other shape, they would teach nonsense."""
-    if scenes is None:
-        return []
-    fitting = [number for number, (height, width) in enumerate(scenes.shapes) if (height > width) is upright]
-    return fitting or list(range(len(scenes)))
+    fitting = np.flatnonzero([(height > width) is upright for height, width in scenes.shapes])
+    return fitting if len(fitting) else np.arange(len(scenes))
 
 
 def _free_strip(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:

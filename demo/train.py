@@ -54,9 +54,9 @@ def train(
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     with bad_input_ends_command():
+        plan = Plan(steps, batch_size=batch_size, seed=seed, save_every_s=save_every)
+        plan, model = (plan.onward(), load_checkpoint(start)[0]) if start else (plan, new_model(new_config()))
         pool, dev = prepared_pool(photos or (PHOTOS if PHOTOS.is_dir() else None), cache, drawn, seed)
-        plan = (Plan.onward if start else Plan)(steps, batch_size=batch_size, seed=seed, save_every_s=save_every)
-        model = load_checkpoint(start)[0] if start else new_model(new_config())
         trainer = Trainer(model, plan, cache / "progress.pt")
 
         judged = time.monotonic()

@@ -37,11 +37,10 @@ class Plan(NamedTuple):
     repeats: tuple[tuple[float, int], ...] = ((0.28, 3), (0.47, 2), (1.0, 1))
     decay_from: float = 0.55
 
-    @classmethod
-    def onward(cls, steps: int, batch_size: int = 32, seed: int = 0, save_every_s: float = 180.0) -> "Plan":
-        """A run that starts from trained weights: near full resolution, one token per object, a lower rate."""
+    def onward(self) -> "Plan":
+        """The same for a run from trained weights: near full resolution, one token per object, a lower rate."""
         sides, repeats = ((0.35, 192), (1.0, 224)), ((1.0, 1),)
-        return cls(steps, batch_size, seed, 5e-4, save_every_s, sides, repeats, decay_from=0.25)
+        return self._replace(peak_rate=5e-4, sides=sides, repeats=repeats, decay_from=0.25)
 
     def short_side(self, step: int) -> int:
         """The batch's resolution: small pictures teach the same for a fraction of the time."""

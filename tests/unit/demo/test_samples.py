@@ -75,4 +75,4 @@ def test_scenes_keep_their_orientation(tmp_path: Path) -> None:
     wide, tall = np.zeros((32, 64, 4), np.uint8), np.zeros((64, 32, 4), np.uint8)
     scenes = store(tmp_path / "scenes.bin", [Entry(-1, wide), Entry(-1, tall), Entry(-1, wide)])
     chosen = batches(Pool(None, None, None, scenes))
-    assert chosen._scenes == {True: [1], False: [0, 2]}
+    assert {upright: numbers.tolist() for upright, numbers in chosen._scenes.items()} == {True: [1], False: [0, 2]}
