@@ -1,9 +1,10 @@
-"""`python -m bench.observability`: what series, scrapes and request lines cost, on and off in turns in one run.
+"""`python -m bench.observability`: what series, scrapes and request lines cost, with and without them in one run.
 
-Two nodes stand side by side. One has everything on: the shipped Prometheus scrapes it both ways, and each request is
-logged. On the other Ray collects nothing. Rounds of the same traffic go to one and the other in turn, so that whatever
-else the machine does falls on both alike; the one that is not asked is stopped, as Ray at rest needs a fifth of a core.
-Processor time is that of the node's own processes, from their counters.
+Three nodes stand side by side. One has everything on: the shipped Prometheus scrapes it both ways, and each request is
+logged. One is what a user of Ray has anyway: Ray's own collection at its own intervals, nothing of ours, no scrape. On
+the last Ray collects nothing either. Rounds of the same traffic go to one after the other, so that whatever else the
+machine does falls on all alike; those that are not asked are stopped, as Ray at rest needs a fifth of a core. Processor
+time is that of the node's own processes, from their counters.
 """
 
 import asyncio
@@ -12,11 +13,11 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import httpx
 import numpy as np
@@ -33,13 +34,25 @@ from serve_app.local.modes import Mode
 from serve_app.local.node import Ports, free_port, running
 
 _PHOTO = ROOT / "demo/photos/scene-1.jpg"
-_SIDES = (320, 240)  # so that two cores have time for the default rate
-_OFF = {"RAY_enable_metrics_collection": "0"}
+_PHOTO_SIDES = (320, 240)  # so that two cores have time for the default rate
+Side = Literal["on", "Ray alone", "nothing"]
+# What the nodes are started with; `make serve` has shorter intervals than Ray's own.
+_NODES: Mapping[Side, Mapping[str, str]] = {
+    "on": {},
+    "Ray alone": {"RAY_metrics_report_interval_ms": "10000", "REPORTER_UPDATE_INTERVAL_MS": "5000"},
+    "nothing": {"RAY_enable_metrics_collection": "0"},
+}
 _RESAMPLES = 2000
 _THAW_S = 2.0  # what waited for a stopped node, a scrape for one, shall be over when its round begins
 # A stall of some tenths of a second on a full machine shall show in the latency, not end the run.
 _POLICY = {"onnx_fraction": 1.0, "max_inflight": 200, "fallback": False}
 _QUEUE = {"options": {"max_ongoing_requests": 200, "max_queued_requests": 200}}
+
+
+class Unobserved(Service):
+    """The shipped service without its series."""
+
+    import_path = "bench.unobserved:app"
 
 
 class Round(NamedTuple):
@@ -56,7 +69,7 @@ class Round(NamedTuple):
 
 def _image() -> bytes:
     with Image.open(_PHOTO) as photo, io.BytesIO() as buffer:
-        photo.resize(_SIDES).save(buffer, "JPEG")
+        photo.resize(_PHOTO_SIDES).save(buffer, "JPEG")
         return buffer.getvalue()
 
 
@@ -113,41 +126,52 @@ def _interval(differences: list[float]) -> tuple[float, float, float]:
     return float(np.median(differences)), float(low), float(high)
 
 
-def _report(on: list[Round], off: list[Round], rate: float, load: float) -> None:
+def _report(measured: Mapping[Side, list[Round]], rate: float, load: float) -> None:
     cores = os.cpu_count() or 1
-    typer.echo(f"{rate:g} requests/s, {len(on)} rounds each, {cores} cores, load {load:.1f} before the start\n")
-    typer.echo("| | on | off | difference (95 % interval) |\n|---|--:|--:|--:|")
-    _row("p50, ms", [one.p50_s * 1e3 for one in on], [one.p50_s * 1e3 for one in off])
+    rounds = len(measured["on"])
+    typer.echo(f"{rate:g} requests/s, {rounds} rounds each, {cores} cores, load {load:.1f} before the start\n")
+    others = [side for side in _NODES if side != "on"]
+    typer.echo(f"| | {' | '.join(_NODES)} | {' | '.join(f'on - {side} (95 %)' for side in others)} |")
+    typer.echo(f"|---|{'--:|' * (len(_NODES) + len(others))}")
     share = 100 / cores
-    _row("processor time, % of the machine", [one.cores * share for one in on], [one.cores * share for one in off])
+    _row("p50, ms", {side: [one.p50_s * 1e3 for one in measured[side]] for side in _NODES})
+    _row("processor time, % of the machine", {side: [one.cores * share for one in measured[side]] for side in _NODES})
     for part in PARTS:
-        _row(f"of it {part}", [one.parts[part] * share for one in on], [one.parts[part] * share for one in off])
+        _row(f"of it {part}", {side: [one.parts[part] * share for one in measured[side]] for side in _NODES})
 
 
-def _row(name: str, on: list[float], off: list[float]) -> None:
-    middle, low, high = _interval([a - b for a, b in zip(on, off, strict=True)])
-    medians = f"{statistics.median(on):.2f} | {statistics.median(off):.2f}"
-    typer.echo(f"| {name} | {medians} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) |")
+def _row(name: str, values: Mapping[Side, list[float]]) -> None:
+    cells = [f"{statistics.median(values[side]):.2f}" for side in _NODES]
+    for side in _NODES:
+        if side != "on":
+            middle, low, high = _interval([a - b for a, b in zip(values["on"], values[side], strict=True)])
+            cells.append(f"{middle:+.2f} ({low:+.2f} to {high:+.2f})")
+    typer.echo(f"| {name} | {' | '.join(cells)} |")
 
 
-def _measure(rate: float, rounds: int, seconds: float, mode: Mode) -> tuple[list[Round], list[Round]]:
+def _measure(rate: float, rounds: int, seconds: float, mode: Mode) -> dict[Side, list[Round]]:
     artifact_of_the_checkout()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        on = Service(stack.enter_context(running(folder / "on", _ports(), mode)))
-        off = Service(stack.enter_context(running(folder / "off", _ports(), mode, _OFF)))
-        on.deploy(Router={**_POLICY, "log_requests": True}, OnnxDeployment=_QUEUE)
-        off.deploy(Router=_POLICY, OnnxDeployment=_QUEUE)
-        monitor.write_config(on.node, folder / "prometheus")
-        stack.enter_context(monitor.prometheus(folder / "prometheus", free_port()))
-        for service in (on, off):
+        services = {side: _started(side, folder / side, mode, stack) for side in _NODES}
+        for service in services.values():
             _round(service, rate, seconds)  # warms up connections and caches
-        measured: dict[Service, list[Round]] = {on: [], off: []}
+        measured: dict[Side, list[Round]] = {side: [] for side in _NODES}
         for number in range(rounds):
-            for service in (on, off) if number % 2 else (off, on):
-                with _alone(service, measured):
-                    measured[service].append(_round(service, rate, seconds))
-    return measured[on], measured[off]
+            for side in list(_NODES)[:: 1 if number % 2 else -1]:
+                with _alone(services[side], services.values()):
+                    measured[side].append(_round(services[side], rate, seconds))
+    return measured
+
+
+def _started(side: Side, folder: Path, mode: Mode, stack: ExitStack) -> Service:
+    node = stack.enter_context(running(folder, _ports(), mode, _NODES[side]))
+    service = Service(node) if side == "on" else Unobserved(node)
+    service.deploy(Router={**_POLICY, "log_requests": side == "on"}, OnnxDeployment=_QUEUE)
+    if side == "on":
+        monitor.write_config(node, folder / "prometheus")
+        stack.enter_context(monitor.prometheus(folder / "prometheus", free_port()))
+    return service
 
 
 def main(
@@ -158,14 +182,14 @@ def main(
         Mode.fast
     ),
 ) -> None:
-    """Start both nodes, run the rounds in turns, print the table."""
+    """Start the nodes, run the rounds in turns, print the table."""
     load = os.getloadavg()[0]
     try:
-        on, off = _measure(rate, rounds, seconds, mode)
+        measured = _measure(rate, rounds, seconds, mode)
     except ConfigurationError as error:
         typer.secho(error.detail, fg="red", err=True)
         raise typer.Exit(1) from None
-    _report(on, off, rate, load)
+    _report(measured, rate, load)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ def artifact_of_the_checkout() -> None:
 class Service:
     """The shipped configuration on a node, with changes; every call waits until they are in force."""
 
+    import_path = "serve_app.app:app"
+
     def __init__(self, node: Node) -> None:
         self.node = node
         self.url = node.http_url
@@ -35,6 +37,7 @@ class Service:
         """The shipped configuration with some `user_config` values, and options (key `options`), changed."""
         config = copy.deepcopy(self._shipped)
         config["http_options"]["port"] = self.node.ports.http
+        config["applications"][0]["import_path"] = self.import_path
         for deployment in config["applications"][0]["deployments"]:
             changes = dict(overrides.get(deployment["name"], {}))
             deployment.update(changes.pop("options", {}))

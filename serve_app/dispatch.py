@@ -21,6 +21,8 @@ Outcome = Literal["ok", "rescued", "invalid", "overloaded", "failed", "deadline"
 # An arm that is only busy is not broken, and a body that no transport takes is the client's: shutting the arm off
 # would move the split instead of shedding load, or let one client close both arms.
 _NOT_THE_ARMS_FAULT = {"queue_full", "message_too_large"}
+# What Ray would otherwise do with each line: look up a dozen ids of its own, and send a copy around the cluster.
+_THIN = {"skip_context_filter": True, "log_to_stderr": False}
 
 
 class Dispatcher:
@@ -53,7 +55,9 @@ class Dispatcher:
             outcome = "cancelled"
             raise
         finally:
-            self._account(call, assigned, outcome, answer)
+            # The answer goes out first, and is then counted and logged.
+            seconds = time.perf_counter() - call.arrived
+            asyncio.get_running_loop().call_soon(self._account, call, assigned, outcome, answer, seconds)
 
     def _assign(self, policy: TrafficPolicy, key: str | None) -> Backend:
         return sticky_assignment(policy, key) if key else self._blocks.assign(policy)
@@ -114,8 +118,7 @@ class Dispatcher:
         breaker.succeeded(era, policy.breaker)
         return result
 
-    def _account(self, call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None) -> None:
-        seconds = time.perf_counter() - call.arrived
+    def _account(self, call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None, seconds: float) -> None:
         backend = answer.backend if answer else assigned
         stages = answer.result.stages if answer else {}
         if call.forced is None:
@@ -126,7 +129,8 @@ class Dispatcher:
         if self.policy.log_requests:
             fields = {"assigned": assigned, "backend": backend, "outcome": outcome, "forced": call.forced is not None}
             milliseconds = {stage: round(value * 1e3, 3) for stage, value in stages.items()}
-            logger.info("detect", extra={**fields, "milliseconds": round(seconds * 1e3, 3), "stages": milliseconds})
+            extra = {"request_id": call.request_id, "milliseconds": round(seconds * 1e3, 3), "stages": milliseconds}
+            logger.info("detect", extra=fields | extra | _THIN)
 
 
 def _left_alone(name: Backend) -> BackendFailure:

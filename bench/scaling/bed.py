@@ -1,12 +1,11 @@
 """The application of `bench.scaling.app` on a node, in one layout after the other. Used by the measurements."""
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bench.service import Overrides, Service
+from bench.service import Service
 from serve_app.errors import ConfigurationError
 
-_IMPORT_PATH = "bench.scaling.app:app"
 _TIMEOUT_S = 120
 _POLL_S = 0.2
 # Nothing may be refused: what is measured is how much gets through.
@@ -39,11 +38,7 @@ class Layout(NamedTuple):
 class Bed(Service):
     """A service whose arms only wait. All traffic goes to the first arm; one replica of the other stands by."""
 
-    def config(self, overrides: Overrides) -> dict[str, Any]:
-        """As the shipped one, but for the application it names."""
-        config = super().config(overrides)
-        config["applications"][0]["import_path"] = _IMPORT_PATH
-        return config
+    import_path = "bench.scaling.app:app"
 
     def arrange(self, layout: Layout) -> None:
         """Deploy a layout and wait until every replica of it runs."""

@@ -1,4 +1,4 @@
-"""Which process of a node plays which part, and what it has used. Used by `bench.scaling.load`."""
+"""Which process of a node plays which part, and what it has used. Used by the scaling and observability benchmarks."""
 
 import contextlib
 from collections.abc import Mapping
@@ -8,14 +8,15 @@ import psutil
 
 from serve_app.local.node import Node
 
-Part = Literal["router", "arm", "proxy", "haproxy", "controller", "rest of Ray"]
-PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "arm", "controller", "rest of Ray")
+Part = Literal["router", "arm", "proxy", "haproxy", "controller", "agent", "rest of Ray"]
+PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "arm", "controller", "agent", "rest of Ray")
 # By what a process calls itself; Ray's workers take the name of their actor.
 _TITLES: dict[str, Part] = {
     "ray::ServeReplica:detect:Router": "router",
     "ray::ServeReplica:": "arm",
     "ray::ProxyActor": "proxy",
     "ray::ServeController": "controller",
+    "ray::DashboardAgent": "agent",
 }
 
 

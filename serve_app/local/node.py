@@ -22,6 +22,7 @@ from serve_app.local import modes
 from serve_app.local.modes import Mode
 
 _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
+_CLUSTER = "ray/ray_current_cluster"
 _START_TIMEOUT_S = 60
 _STOP_PATIENCE_S = 4
 # Above the ports of Ray's workers, below those of its HTTP replicas and of the system's outgoing connections.
@@ -29,7 +30,7 @@ _QUIET_PORTS = range(20_000, 30_000)
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 # Ray's default of 10 s would make every scrape up to 10 s old. Ray forgets a gauge after two intervals, so that what it
 # says of its nodes, every 5 s by default, would come and go.
-_METRICS_REPORT_MS, _NODE_REPORT_MS = 1500, 2500
+_METRICS_REPORT_MS, _NODE_REPORT_MS = 1800, 3000
 
 
 class Ports(BaseModel):
@@ -52,6 +53,7 @@ class Node(BaseModel):
     mode: Mode = Mode.simple
     pid: int
     started: float
+    gcs_port: int = 0
 
     @property
     def dashboard_url(self) -> str:
@@ -131,8 +133,9 @@ def start(
     _write_secret(folder / _TOKEN)
     started = time.time() - 1  # process times are rounded to the clock tick
     environment = _environment(folder) | modes.environment(mode, folder, _quiet_port) | dict(extra_environment or {})
-    pid = _spawn(_command(ports), os.environ | environment, folder / _LOG)
-    node = Node(folder=folder.resolve(), ports=ports, mode=mode, pid=pid, started=started)
+    gcs_port = free_port()
+    pid = _spawn(_command(ports, gcs_port), os.environ | environment, folder / _LOG)
+    node = Node(folder=folder.resolve(), ports=ports, mode=mode, pid=pid, started=started, gcs_port=gcs_port)
     (folder / _STATE).write_text(node.model_dump_json())
     try:
         _await_dashboard(node)
@@ -153,10 +156,10 @@ def _spawn(command: list[str], environment: dict[str, str], log: Path) -> int:
     return os.posix_spawn(command[0], command, environment, file_actions=redirections, setsid=True)
 
 
-def _command(ports: Ports) -> list[str]:
+def _command(ports: Ports, gcs_port: int) -> list[str]:
     ray = Path(sys.executable).with_name("ray")
     options = {
-        "--port": free_port(),
+        "--port": gcs_port,
         "--node-ip-address": "127.0.0.1",
         "--num-cpus": max(2, os.cpu_count() or 1),
         "--object-store-memory": _OBJECT_STORE_BYTES,
@@ -211,7 +214,16 @@ def stop(node: Node) -> None:
             psutil.wait_procs(left, timeout=0.2)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(node.pid, os.WNOHANG)  # ours to collect only if we started it
+    _withdraw_address(node)
     (node.folder / _STATE).unlink(missing_ok=True)
+
+
+def _withdraw_address(node: Node) -> None:
+    """Ray leaves its address for every later `ray.init()` on this machine, which would look there in vain."""
+    left = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / _CLUSTER
+    with contextlib.suppress(OSError):
+        if left.read_text().rpartition(":")[2] == str(node.gcs_port):
+            left.unlink()
 
 
 def _send(node: Node, number: signal.Signals) -> None:

@@ -72,7 +72,7 @@ def test_a_wrong_config_is_said_before_anything_starts(config: Path, tmp_path: P
 
 def test_a_half_dead_run_is_said(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
-    monkeypatch.setattr(node, "_command", lambda ports: ["/bin/sleep", "60"])
+    monkeypatch.setattr(node, "_command", lambda *_: ["/bin/sleep", "60"])
     monkeypatch.setattr(node, "_await_dashboard", lambda running: None)
     half_dead = node.start(folder, node.Ports(http=node.free_port(), dashboard=node.free_port()))
     try:

@@ -83,10 +83,22 @@ def test_nothing_is_remembered_before_the_first_start(tmp_path: Path) -> None:
 
 
 def test_a_start_that_fails_leaves_nothing_and_shows_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "_command", lambda ports: [sys.executable, "-c", "raise SystemExit('no memory left')"])
+    monkeypatch.setattr(node, "_command", lambda *_: [sys.executable, "-c", "raise SystemExit('no memory left')"])
     with pytest.raises(ConfigurationError, match="Ray ended while starting:\nno memory left"):
         node.start(tmp_path, node.Ports(dashboard=node.free_port()))
     assert node.remembered(tmp_path) is None
+
+
+@pytest.mark.parametrize(("address", "is_left"), [("192.0.2.1:6001", False), ("192.0.2.1:6002", True)])
+def test_only_our_own_address_is_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, is_left: bool
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    current = tmp_path / "ray" / "ray_current_cluster"
+    current.parent.mkdir()
+    current.write_text(address)
+    node.stop(spawn(tmp_path, "pass").model_copy(update={"gcs_port": 6001}))
+    assert current.exists() is is_left
 
 
 def test_the_secret_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""The shipped application without its series: what `bench.observability` compares it with. Imported by Serve."""
+
+from typing import Any
+from unittest.mock import patch
+
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+from serve_app import app as shipped
+from serve_app import router
+from serve_app.metrics import RouterMetrics
+from serve_app.settings import AppSettings, LimitSettings
+
+
+class _Nothing:
+    """A series that nobody keeps."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def record(self, *_: object) -> None:
+        """Take any value."""
+
+    inc = set = observe = record
+
+
+class _Nowhere:
+    Counter = Gauge = Histogram = _Nothing
+
+
+class Router(router.Router):
+    """The router, with series that lead nowhere; everything else of it is as shipped."""
+
+    def __init__(self, limits: LimitSettings, torch: DeploymentHandle[Any], onnx: DeploymentHandle[Any]) -> None:
+        with patch.object(router, "RouterMetrics", lambda: RouterMetrics(_Nowhere)):
+            super().__init__(limits, torch, onnx)
+
+
+def app(args: AppSettings) -> Application:
+    """The shipped application, with this router in its place."""
+    with patch.object(shipped, "Router", Router):
+        return shipped.app(args)
