@@ -16,6 +16,8 @@ sed -i -e 's/^\\( *bind \\):\\([0-9]\\)/\\1127.0.0.1:\\2/' -e 's/^\\( *bind \\)\
 exec {haproxy} "$@"
 """
 
+_INLINE_BYTES = 8 * 1024 * 1024  # Ray inlines 10 MB per call at most
+
 
 class Mode(StrEnum):
     """`simple`: one port and one kind of process less. `fast`: HAProxy, and Serve's settings for throughput."""
@@ -30,7 +32,11 @@ def environment(mode: Mode, folder: Path, quiet_port: Callable[[], int]) -> dict
     `quiet_port` gives ports that nobody else is handed: HAProxy takes them only once the first deploy comes.
     """
     if mode is Mode.simple:
-        return {}
+        return {
+            "RAY_SERVE_PROXY_USE_GRPC": "1",
+            # The router fetches a body from the proxy, and all above 100 kB by way of Ray's object store by default.
+            "RAY_max_direct_call_object_size": str(_INLINE_BYTES),
+        }
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",

@@ -23,8 +23,11 @@ def started(stand_in: Path, config: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_simple_mode_adds_nothing(tmp_path: Path) -> None:
-    assert modes.environment(Mode.simple, tmp_path, lambda: 1) == {}
+def test_the_simple_mode_only_changes_the_transport(tmp_path: Path) -> None:
+    assert modes.environment(Mode.simple, tmp_path, lambda: 1).keys() == {
+        "RAY_SERVE_PROXY_USE_GRPC",
+        "RAY_max_direct_call_object_size",
+    }
     assert list(tmp_path.iterdir()) == []
 
 
