@@ -46,7 +46,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights, pictures and their order.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the model; 0 leaves it to PyTorch.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; 0: in this one.")] = 1,
-    dev_scenes: Annotated[int, typer.Option(min=0, help="Scenes, apart from those trained on, to decide by.")] = 100,
+    dev_scenes: Annotated[int, typer.Option(min=0, help="Scenes, apart from those trained on, to decide by.")] = 300,
     save_every: Annotated[float, typer.Option(help="Seconds between two saves.")] = 180.0,
 ) -> None:
     """Train the embedded checkpoint, or go on with a run that was stopped."""
