@@ -11,8 +11,8 @@ from serve_app.settings import LimitSettings
 # Each format is a parser that strangers feed; these three are what clients are told to send.
 FORMATS = ("JPEG", "PNG", "WEBP")
 
-# Pillow gives each image's memory back to the system, and the next one faults it in again page by page, which costs
-# about as much as decoding it. It may keep this many of its 16 MB blocks instead.
+# Pillow gives each image's memory back to the system, and the next one faults it in again page by page. It
+# may keep this many of its 16 MB blocks instead.
 _KEPT_BLOCKS = 4
 Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]  # what PILLOW_BLOCKS_MAX sets
 
