@@ -1,12 +1,12 @@
-"""`python -m bench.batching`: what an image costs alone and in a batch of its own shape, for every engine.
+"""`python -m bench.batching`: what an image costs alone, beside another one and in a batch, for every engine.
 
-The measurement behind `max_batch` of the arms: batching pays only where this table says so.
+The measurement behind the arms' `inferences_at_once` and `max_batch`: either pays only where this table says so.
 """
 
 import statistics
 import sys
 from contextlib import ExitStack
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
@@ -16,73 +16,106 @@ from rich.table import Table
 
 from bench import machine, subjects
 from bench.contenders import Contender, available
-from bench.measure import Plan, worker_order
+from bench.measure import Plan, Size, worker_order
+from bench.messages import Task
 from bench.process import Process
-from serve_app.detection.contract import Pixels
+from bench.statistics import ratio, turned
 from serve_app.errors import ConfigurationError
 
-_SIZES = (1, 2, 4, 8)
-_PICTURE = (224, 288)
 _WARM_UPS = 2
 
-Seconds = dict[Contender, dict[int, list[float]]]
+
+class _Way(NamedTuple):
+    """One way to run images: batches of some size, alone or beside others, some times in a row."""
+
+    name: str
+    batch: int
+    at_once: int = 1
+    repeats: int = 1
+
+    def task(self, size: Size) -> Task:
+        """A worker's, with pixels of nothing: the time depends on their shape alone."""
+        pixels = np.random.default_rng(0).standard_normal((self.batch, 3, *size), dtype=np.float32)
+        return Task(pixels, self.at_once, self.repeats)
+
+    @property
+    def images(self) -> int:
+        """Of one task."""
+        return self.batch * self.at_once * self.repeats
+
+
+_ALONE = _Way("alone", 1)
+# In a row, so that the two overlap in all places, not only in the same ones.
+_BESIDE = _Way("two at once", 1, at_once=2, repeats=4)
+
+Seconds = dict[Contender, dict[_Way, list[float]]]  # per image
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each runs every engine with every batch.")] = 20,
+    small: Annotated[bool, typer.Option("--small", help="A random YOLOS-small, not the shipped checkpoint.")] = False,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=2, help="A size of batch; repeat it. By default 2, 4, 8.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each runs every engine in every way.")] = 20,
     threads: Annotated[int, typer.Option(min=1, help="Threads of every engine.")] = 2,
 ) -> None:
-    """Measure the shipped checkpoint with batches of 1 to 8 images and print the time per image."""
+    """Measure images alone, two at once and in batches; print the time per image."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     contenders, missing = available()
     for line in missing:
         console.print(f"left out: {line}")
-    plan = Plan(subjects.demo(), contenders, rounds, threads, spinning=False)
+    plan = Plan(subjects.small() if small else subjects.demo(), contenders, rounds, threads, spinning=False)
+    ways = [_ALONE, _BESIDE, *(_Way(f"batch of {size}", size) for size in batch or (2, 4, 8))]
+    size = plan.subject.sizes[-1]
     try:
         with Progress(console=console) as progress:
-            seconds = _measure(plan, progress)
+            seconds = _measure(plan, ways, size, progress)
     except ConfigurationError as error:
         sys.stderr.write(f"error: {error.detail}\n")
         raise typer.Exit(2) from None
     facts = machine.describe(threads, spinning=False)
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()))
-    console.print(_table(seconds))
+    console.print(_table(seconds, ways, f"{plan.subject.name}, milliseconds per image of {size[0]}x{size[1]}"))
 
 
-def _measure(plan: Plan, progress: Progress) -> Seconds:
+def _measure(plan: Plan, ways: list[_Way], size: Size, progress: Progress) -> Seconds:
     for precision in plan.precisions:
         subjects.export(plan.subject, precision)
-    batches = {size: _noise(size) for size in _SIZES}
-    seconds: Seconds = {contender: {size: [] for size in _SIZES} for contender in plan.contenders}
-    task = progress.add_task("batches", total=plan.rounds * len(plan.contenders) * len(_SIZES))
+    tasks = {way: way.task(size) for way in ways}
     with ExitStack() as running:
         workers = {
             contender: running.enter_context(Process(worker_order(plan, contender))) for contender in plan.contenders
         }
+        seconds: Seconds = {
+            contender: {way: [] for way in ways if way.at_once == 1 or contender.engine != "openvino"}
+            for contender in workers
+        }
+        bar = progress.add_task("batches", total=plan.rounds * sum(map(len, seconds.values())))
         for number in range(-_WARM_UPS, plan.rounds):
-            for contender, worker in workers.items():
-                for size, pixels in batches.items():
-                    taken = worker.answer(pixels).seconds
+            for contender, found in seconds.items():
+                for way in turned(list(found), number):
+                    taken = workers[contender].answer(tasks[way]).seconds
                     if number >= 0:
-                        seconds[contender][size].append(taken)
-                        progress.advance(task)
+                        found[way].append(taken / way.images)
+                        progress.advance(bar)
     return seconds
 
 
-def _noise(size: int) -> Pixels:
-    return np.random.default_rng(0).standard_normal((size, 3, *_PICTURE), dtype=np.float32)
-
-
-def _table(seconds: Seconds) -> Table:
-    table = Table(title=f"milliseconds per image of {_PICTURE[0]}x{_PICTURE[1]}, and times as fast as alone")
+def _table(seconds: Seconds, ways: list[_Way], title: str) -> Table:
+    table = Table(title=f"{title}, and times as fast as alone")
     table.add_column("engine")
-    for size in _SIZES:
-        table.add_column(f"batch of {size}", justify="right")
+    for way in ways:
+        table.add_column(way.name, justify="right")
     for contender, found in seconds.items():
-        alone = statistics.median(found[1])
-        each = {size: statistics.median(taken) / size for size, taken in found.items()}
-        table.add_row(contender.name, *(f"{value * 1e3:.1f} ({alone / value:.2f})" for value in each.values()))
+        table.add_row(contender.name, *(_cell(found, way) for way in ways))
     return table
+
+
+def _cell(found: dict[_Way, list[float]], way: _Way) -> str:
+    if way not in found:
+        return "-"
+    times = ratio(found[_ALONE], found[way]).value
+    return f"{statistics.median(found[way]) * 1e3:.1f} ({times:.2f})"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from bench import machine, report, subjects
 from bench.contenders import available
 from bench.flops import measured_peak
 from bench.measure import Plan, measure
+from bench.plotting import require_matplotlib
 from bench.subjects import Subject
 from serve_app.errors import ConfigurationError
 
@@ -44,6 +45,7 @@ def main(
 
 
 def _run(model: Model, threads: int, spinning: bool, quick: bool, out: Path, console: Console) -> None:
+    require_matplotlib()
     contenders, missing = available()
     for line in missing:
         console.print(f"left out: {line}")

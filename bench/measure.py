@@ -13,10 +13,10 @@ import numpy as np
 from bench import subjects
 from bench.contenders import REFERENCE, Contender
 from bench.flops import operations
-from bench.messages import Order
+from bench.messages import Order, Task
 from bench.process import Process
 from bench.report import Row
-from bench.statistics import median, ratio
+from bench.statistics import median, ratio, turned
 from bench.subjects import Subject
 from export import parity, samples
 from serve_app.agreement import TOLERANCE
@@ -97,9 +97,9 @@ def _rounds(
             worker.infer(pixels)
     seconds: dict[Contender, list[float]] = {contender: [] for contender in workers}
     peaks: dict[Contender, int] = {}
-    for _ in range(rounds):
-        for contender, worker in workers.items():
-            answer = worker.answer(pixels)
+    for number in range(rounds):
+        for contender in turned(list(workers), number):
+            answer = workers[contender].answer(Task(pixels))
             seconds[contender].append(answer.seconds)
             peaks[contender] = answer.peak_bytes
             advance()

@@ -1,9 +1,9 @@
-"""What `bench.process` and `bench.worker` say to each other: an order first, then pixels for answers."""
+"""What `bench.process` and `bench.worker` say to each other: an order first, then tasks for answers."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serve_app.detection.contract import RawOutputs
+from serve_app.detection.contract import Pixels, RawOutputs
 
 
 class Order(NamedTuple):
@@ -17,8 +17,16 @@ class Order(NamedTuple):
     spinning: bool
 
 
+class Task(NamedTuple):
+    """The same pixels `repeats` times in each of `at_once` threads."""
+
+    pixels: Pixels
+    at_once: int = 1
+    repeats: int = 1
+
+
 class Answer(NamedTuple):
-    """One inference: its outputs, how long it took, and the most memory this process ever held."""
+    """A task's outputs (of one inference), how long all of it took, and the most memory this process ever held."""
 
     outputs: RawOutputs
     seconds: float

@@ -31,7 +31,8 @@ from bench.serving.processes import Processes
 from serve_app.errors import ConfigurationError
 from serve_app.local import monitor
 from serve_app.local.modes import Mode
-from serve_app.local.node import Ports, free_port, running
+from serve_app.local.node import running
+from serve_app.local.ports import Ports, free_port
 
 _PHOTO = ROOT / "demo/photos/scene-1.jpg"
 _PHOTO_SIDES = (320, 240)  # so that two cores have time for the default rate

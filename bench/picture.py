@@ -19,7 +19,8 @@ import typer
 from bench.drawing import Source, draw
 from bench.service import ROOT, Service, artifact_of_the_checkout
 from serve_app.local import monitor
-from serve_app.local.node import Ports, free_port, running
+from serve_app.local.node import running
+from serve_app.local.ports import Ports, free_port
 
 _PHOTO = ROOT / "demo/photos/scene-1.jpg"
 _POLICY = {"shadow_fraction": 0.5}

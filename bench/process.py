@@ -7,7 +7,7 @@ import tempfile
 from types import TracebackType
 from typing import Any, Self
 
-from bench.messages import Answer, Order
+from bench.messages import Answer, Order, Task
 from serve_app.detection.contract import EngineInfo, Pixels, RawOutputs
 from serve_app.errors import ConfigurationError
 
@@ -25,11 +25,11 @@ class Process:
 
     def infer(self, pixels: Pixels) -> RawOutputs:
         """Run the worker's engine."""
-        return self.answer(pixels).outputs
+        return self.answer(Task(pixels)).outputs
 
-    def answer(self, pixels: Pixels) -> Answer:
+    def answer(self, task: Task) -> Answer:
         """Run the worker's engine, and say what it cost."""
-        self._send(pixels)
+        self._send(task)
         answer: Answer = self._receive()
         return answer
 

@@ -62,9 +62,10 @@ class Service:
                     backends[name].get("reload") == arm["reload"] for name, arm in (("torch", torch), ("onnx", onnx))
                 )
                 and (not ready or all(backend["state"] == "ready" for backend in backends.values()))
-                and self.application()["status"] == "RUNNING"
             )
 
+        # While Serve takes new limits over, an arm has no replica for a moment: what the router says counts only then.
+        deploy.wait_until(self.node, lambda _: self.application()["status"] == "RUNNING", _READY_TIMEOUT_S)
         return deploy.wait_until(self.node, done, _READY_TIMEOUT_S)
 
     def readyz(self) -> dict[str, Any]:

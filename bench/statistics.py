@@ -1,11 +1,12 @@
-"""Pure: interleaved timings -> medians, ratios and their intervals. Used by `bench.engines`."""
+"""Pure: the order of rounds; interleaved timings -> medians, ratios and their intervals. Used by the benchmarks."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 _RESAMPLES = 2000
+Item = TypeVar("Item")
 
 
 class Ratio(NamedTuple):
@@ -30,3 +31,9 @@ def ratio(reference: Sequence[float], candidate: Sequence[float]) -> Ratio:
     rounds = np.random.default_rng(0).integers(0, len(quotients), (_RESAMPLES, len(quotients)))
     low, high = np.percentile(np.median(quotients[rounds], axis=1), [2.5, 97.5])
     return Ratio(float(np.median(quotients)), float(low), float(high))
+
+
+def turned(items: Sequence[Item], number: int) -> list[Item]:
+    """The items in the order of round `number`: each is the first equally often."""
+    start = number % len(items)
+    return [*items[start:], *items[:start]]

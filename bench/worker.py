@@ -8,12 +8,13 @@ import pickle
 import resource
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from bench.messages import Answer, Order
+from bench.messages import Answer, Order, Task
 from serve_app.detection import artifact, threads
-from serve_app.detection.contract import Detector, Pixels
+from serve_app.detection.contract import Detector, RawOutputs
 from serve_app.settings import OnnxSettings, TorchSettings
 
 
@@ -32,20 +33,30 @@ def load(order: Order) -> Detector:
 
 
 def serve(orders: BinaryIO, answers: BinaryIO) -> None:
-    """Load what the first message orders, then answer each pixel batch until the pipe closes."""
+    """Load what the first message orders, then answer each task until the pipe closes."""
     detector = load(pickle.load(orders))
     pickle.dump(detector.info, answers)
     answers.flush()
-    while True:
-        try:
-            pixels: Pixels = pickle.load(orders)
-        except EOFError:
-            return
-        start = time.perf_counter()
-        outputs = detector.infer(pixels)
-        seconds = time.perf_counter() - start
-        pickle.dump(Answer(outputs, seconds, _peak_bytes()), answers)
-        answers.flush()
+    with ThreadPoolExecutor() as helpers:  # kept, as OpenMP gives each thread that calls it a team of its own
+        while True:
+            try:
+                task: Task = pickle.load(orders)
+            except EOFError:
+                return
+            start = time.perf_counter()
+            helping = [helpers.submit(_repeat, detector, task) for _ in range(task.at_once - 1)]
+            outputs = _repeat(detector, task)
+            for helper in helping:
+                helper.result()
+            seconds = time.perf_counter() - start
+            pickle.dump(Answer(outputs, seconds, _peak_bytes()), answers)
+            answers.flush()
+
+
+def _repeat(detector: Detector, task: Task) -> RawOutputs:
+    for _ in range(task.repeats - 1):
+        detector.infer(task.pixels)
+    return detector.infer(task.pixels)
 
 
 def _peak_bytes() -> int:

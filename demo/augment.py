@@ -3,11 +3,13 @@
 Called by `demo.samples`. Shape is what names a garment; colour and print are not, so training breaks their tie.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from demo.extra import cv2
+
 Rng = np.random.Generator
+RECOLOURED_SHARE = 0.25
 
 
 def recoloured(rng: Rng, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from transformers.models.yolos.image_processing_pil_yolos import YolosImageProce
 
 from demo.errors import BadInputError
 from demo.labels import LABELS
+from serve_app.errors import one_line
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 SHORT_SIDE, LONG_SIDE = 224, 384
@@ -19,7 +20,7 @@ ANCHORS = (5, 4)
 
 
 def new_config() -> YolosConfig:
-    """The shape of the embedded model: 3.3 million parameters, so its fp32 weights stay below 16 MB."""
+    """The shape of the embedded model: 3.2 million parameters, so its fp32 weights stay below 16 MB."""
     return YolosConfig(
         hidden_size=192,
         num_hidden_layers=6,
@@ -90,8 +91,9 @@ def load_checkpoint(folder: Path) -> tuple[YolosForObjectDetection, YolosImagePr
         model = YolosForObjectDetection.from_pretrained(folder)  # in evaluation mode
         return model, YolosImageProcessorPil.from_pretrained(folder)
     except Exception as error:  # the libraries raise a dozen kinds for a broken file
-        reason = " ".join(str(error).split())[:200]
-        raise BadInputError(f"{folder} cannot be loaded ({reason}): train anew with python -m demo.train") from error
+        raise BadInputError(
+            f"{folder} cannot be loaded ({one_line(error)}): train anew with python -m demo.train"
+        ) from error
 
 
 def _waves(rows: torch.Tensor, columns: torch.Tensor, width: int) -> torch.Tensor:

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from demo.extra import COCO, COCOeval
 from demo.labels import LABELS
 from demo.scoring import Boxes
 

@@ -6,12 +6,13 @@ A box is that of the garment's visible pixels: what another garment hides, no de
 import math
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from demo.augment import RECOLOURED_SHARE, recoloured
 from demo.drawn_bank import scene_garment
-from demo.segment import mask_box
+from demo.extra import cv2
+from demo.scenes.scene import tight_box
 
 Rng = np.random.Generator
 Pixels = NDArray[np.uint8]
@@ -36,11 +37,14 @@ def photo_canvas(rng: Rng, photo: Pixels, label: int, shape: tuple[int, int]) ->
         warped = _fitted(photo, shape)
     pixels, mask = warped
     owners = np.where(mask, 0, NOBODY).astype(np.int16)
-    return Canvas(pixels, [label], [mask_box(mask)], owners)
+    return Canvas(pixels, [label], [tight_box(mask)], owners)
 
 
 def scene_canvas(rng: Rng, scene: Pixels, shape: tuple[int, int]) -> Canvas:
-    """The whole scene, mirrored or not, stretched to the canvas; a garment too small to see there is left out."""
+    """The whole scene, mirrored or not, stretched to the canvas, some garments in another colour.
+
+    A garment too small to see there is left out.
+    """
     height, width = shape
     if rng.random() < 0.5:
         scene = scene[:, ::-1]
@@ -52,9 +56,12 @@ def scene_canvas(rng: Rng, scene: Pixels, shape: tuple[int, int]) -> Canvas:
     for value in np.unique(alpha[alpha > 0]):
         mask = alpha == value
         if mask.sum() >= LEAST_AREA:
+            if rng.random() < RECOLOURED_SHARE:
+                dyed = recoloured(rng, np.dstack([pixels, mask.astype(np.uint8) * 255]))
+                pixels = np.ascontiguousarray(dyed[..., :3])
             owners[mask] = len(labels)
             labels.append(scene_garment(int(value))[1])
-    return Canvas(pixels, labels, [mask_box(owners == number) for number in range(len(labels))], owners)
+    return Canvas(pixels, labels, [tight_box(owners == number) for number in range(len(labels))], owners)
 
 
 def composite(rng: Rng, cut_outs: list[tuple[Pixels, int]], backdrop: Pixels, shape: tuple[int, int]) -> Canvas:
@@ -74,7 +81,7 @@ def composite(rng: Rng, cut_outs: list[tuple[Pixels, int]], backdrop: Pixels, sh
         owners[mask] = len(labels)
         areas.append(int(mask.sum()))
         labels.append(label)
-    boxes = [mask_box(owners == number) for number in range(len(labels))]
+    boxes = [tight_box(owners == number) for number in range(len(labels))]
     return Canvas(pixels, labels, boxes, owners)
 
 
@@ -89,7 +96,7 @@ def _warped_photo(rng: Rng, photo: Pixels, shape: tuple[int, int]) -> tuple[Pixe
     angle = (math.pi / 2 * rng.choice([-1, 1]) if turned else 0.0) + math.radians(rng.normal(0, 5))
     flip = -1 if rng.random() < 0.5 else 1
     linear = np.diag([base_x, base_y]) @ _rotation(angle) @ np.diag([flip * zoom, zoom])
-    left, top, right, bottom = mask_box(photo[..., 3] > 127)
+    left, top, right, bottom = tight_box(photo[..., 3] > 127)
     subject = np.asarray([(left + right) / 2, (top + bottom) / 2])
     # Shift the middle of the photo to the middle of the canvas, then drift towards the garment so it stays in view.
     focus = np.asarray([columns / 2, rows / 2]) + (subject - [columns / 2, rows / 2]) * rng.uniform(0, 1)
@@ -133,7 +140,7 @@ def _free_place(
 
 def _placed(rng: Rng, picture: Pixels, shape: tuple[int, int], count: int, shrink: float) -> Pixels:
     height, width = shape
-    left, top, right, bottom = mask_box(picture[..., 3] > 127)
+    left, top, right, bottom = tight_box(picture[..., 3] > 127)
     biggest = {1: 1.0, 2: 0.85, 3: 0.72, 4: 0.62, 5: 0.56}[count]
     side = min(height, width) * biggest * rng.uniform(0.55, 1.1) * shrink
     scale = side / max(right - left, bottom - top)

@@ -6,15 +6,16 @@ Neither is trained on, and neither is what `demo.evaluate` measures. Used by `de
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from transformers import YolosForObjectDetection
 
 from demo.bank import Bank, Rgba
 from demo.calibrate import Sample, sample, scored
 from demo.checkpoint import PATCH, SHORT_SIDE
+from demo.drawn_bank import scene_size
+from demo.extra import cv2
 from demo.scenes import render_scene
-from demo.segment import mask_box
+from demo.scenes.scene import tight_box
 
 FIRST_SCENE = 3_000_000
 
@@ -46,14 +47,12 @@ def _photo_samples(model: YolosForObjectDetection, photos: Bank, numbers: range)
     for number in numbers:
         picture = _at_model_size(photos.picture(number))
         pixels, mask = np.ascontiguousarray(picture[..., :3]), picture[..., 3] > 127
-        yield sample(model, pixels, [int(photos.labels[number])], [mask_box(mask)])
+        yield sample(model, pixels, [int(photos.labels[number])], [tight_box(mask)])
 
 
 def _scene_samples(model: YolosForObjectDetection, count: int) -> Iterator[Sample]:
     for seed in range(FIRST_SCENE, FIRST_SCENE + count):
-        long = SHORT_SIDE + PATCH * (seed % 9)
-        width, height = (SHORT_SIDE, long) if seed % 3 else (long, SHORT_SIDE)
-        scene = render_scene(seed, width, height)
+        scene = render_scene(seed, *scene_size(seed))
         yield sample(model, scene.pixels, [item.label for item in scene.objects], [item.box for item in scene.objects])
 
 

@@ -6,11 +6,12 @@ from typing import Annotated
 import httpx
 import typer
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from pydantic import ValidationError
 
 from demo.commands import bad_input_ends_command
 from demo.errors import BadInputError
 from demo.labels import LABELS
-from serve_app.schemas import Detection, DetectResponse
+from serve_app.schemas import Detection, DetectResponse, Problem
 
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 _HEIGHT = 480
@@ -30,11 +31,22 @@ def ask(url: str, photo: Path, threshold: float | None) -> DetectResponse:
         )
     except OSError as error:
         raise BadInputError(f"{photo}: {error.strerror}") from None
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise BadInputError(f"{url} does not answer ({error}); start the service with: make serve") from None
     if response.is_error:
-        raise BadInputError(f"{photo}: the service answered {response.status_code}: {response.json()['detail']}")
-    return DetectResponse.model_validate_json(response.content)
+        raise BadInputError(f"{photo}: {url} answered {response.status_code}: {_told(response)}")
+    try:
+        return DetectResponse.model_validate_json(response.content)
+    except ValidationError:
+        raise BadInputError(f"{url} answered something else than detections; is it this service?") from None
+
+
+def _told(response: httpx.Response) -> str:
+    """What a problem says, or the plain text that Serve itself answers."""
+    try:
+        return Problem.model_validate_json(response.content).detail
+    except ValidationError:
+        return response.text.strip()[:200] or response.reason_phrase
 
 
 def draw(photo: Path, answer: DetectResponse, height: int = _HEIGHT) -> Image.Image:
@@ -84,9 +96,17 @@ def main(
 ) -> None:
     """Draw the service's detections into a picture."""
     with bad_input_ends_command():
+        _check_target(out)
         drawn = [draw(photo, ask(url, photo, threshold)) for photo in photos]
         side_by_side(drawn).save(out)
         typer.echo(f"wrote {out}")
+
+
+def _check_target(out: Path) -> None:
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise BadInputError(f"{out}: not the name of a picture; end it in .png or .jpg")
+    if not out.parent.is_dir():
+        raise BadInputError(f"{out}: there is no folder {out.parent}")
 
 
 if __name__ == "__main__":

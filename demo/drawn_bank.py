@@ -57,13 +57,18 @@ def drawn_backdrop(seed: int, number: int) -> Entry:
 
 def drawn_scene(seed: int, number: int) -> Entry:
     """Scene `number` of the bank. Alpha tells whose a pixel is and what that garment is: see `scene_alpha`."""
-    long = SHORT_SIDE + PATCH * (number % 9)
-    width, height = (SHORT_SIDE, long) if number % 3 else (long, SHORT_SIDE)
+    width, height = scene_size(number)
     scene = render_scene(FIRST_SCENE + 1_000_000 * seed + number, width, height)
     alpha = np.zeros((height, width), np.uint8)
     for place, item in enumerate(scene.objects):
         alpha[item.visible] = scene_alpha(place, item.label)
     return Entry(NO_LABEL, np.dstack([scene.pixels, alpha]))
+
+
+def scene_size(number: int) -> tuple[int, int]:
+    """Width and height of scene `number`, at the resolution that the model sees: two in three upright."""
+    long = SHORT_SIDE + PATCH * (number % 9)
+    return (SHORT_SIDE, long) if number % 3 else (long, SHORT_SIDE)
 
 
 def scene_alpha(place: int, label: int) -> int:

@@ -14,8 +14,22 @@ from torch.nn import functional
 
 BOX_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
 PLACE_WEIGHT = 10.0
-DENSE_WEIGHT = 1.0
 PAD = -1
+
+
+class Loss(NamedTuple):
+    """The two sides of detecting, each a scalar: giving the right name (or none), and the right box."""
+
+    naming: Tensor
+    boxes: Tensor
+
+    def plus(self, other: "Loss") -> "Loss":
+        """Both losses together."""
+        return Loss(self.naming + other.naming, self.boxes + other.boxes)
+
+    def weighted(self, naming_weight: float) -> Tensor:
+        """Their sum, the names counting `naming_weight` times."""
+        return naming_weight * self.naming + self.boxes
 
 
 class Targets(NamedTuple):
@@ -47,7 +61,7 @@ def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
 
 def set_loss(
     logits: Tensor, boxes: Tensor, targets: Targets, places: Tensor, repeats: int, nothing_weight: float
-) -> Tensor:
+) -> Loss:
     """DETR's loss, with tokens that own a place each (tokens x 2: x and y as shares of the canvas).
 
     An object goes to the token whose place is nearest to its middle: matched by their predictions alone, like tokens
@@ -61,10 +75,10 @@ def set_loss(
     weights = torch.ones(nothing + 1)
     weights[nothing] = nothing_weight
     naming = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weights)
-    return naming + _box_loss(boxes[matched.image, matched.token], targets.boxes[matched.image, matched.target])
+    return Loss(naming, _box_loss(boxes[matched.image, matched.token], targets.boxes[matched.image, matched.target]))
 
 
-def dense_loss(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+def dense_loss(logits: Tensor, boxes: Tensor, targets: Targets) -> Loss:
     """Each patch names the garment it lies on (or nothing), and gives that garment's box."""
     nothing = logits.shape[2] - 1
     image, patch = torch.nonzero(targets.owners >= 0, as_tuple=True)
@@ -72,7 +86,7 @@ def dense_loss(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
     wanted = torch.full(targets.owners.shape, nothing, dtype=torch.long)
     wanted[image, patch] = targets.labels[image, owner]
     naming = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
-    return DENSE_WEIGHT * (naming + 0.5 * _box_loss(boxes[image, patch], targets.boxes[image, owner]))
+    return Loss(naming, 0.5 * _box_loss(boxes[image, patch], targets.boxes[image, owner]))
 
 
 class _Matched(NamedTuple):

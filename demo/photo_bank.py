@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from demo.bank import Bank, Entry, store
 from demo.errors import BadInputError
+from demo.extra import cv2
 from demo.photo_folder import Photo, list_photos, read_photo
 from demo.segment import segment_garment
 
@@ -45,6 +45,7 @@ def segmented_entry(photo: Photo) -> Entry | None:
 
 
 def _segmented(photos: list[Photo], workers: int) -> Iterator[Entry]:
+    cv2.setNumThreads(1)  # a forked worker would wait for ever for threads that only its parent has
     with ProcessPoolExecutor(workers) as pool:
         entries = pool.map(segmented_entry, photos, chunksize=8)
         for entry in tqdm(entries, total=len(photos), desc="segmenting photos", unit="photo"):

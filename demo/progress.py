@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from demo.errors import BadInputError
+from serve_app.errors import one_line
+
 
 class Average:
     """A running mean of the weights; it detects better than the weights of any single step."""
@@ -31,13 +34,19 @@ def save_progress(path: Path, step: int, model: nn.Module, average: Average, opt
 
 
 def load_progress(path: Path, model: nn.Module, average: Average, optimizers: list[Optimizer]) -> int:
-    """Restore a run into the given objects; returns the step to go on with, 0 where there is nothing saved."""
+    """Restore a run into the given objects; returns the step to go on with, 0 where there is nothing saved.
+
+    Raises BadInputError for a damaged file, or one of another model.
+    """
     if not path.is_file():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    for name, value in state["average"].items():
-        average.weights[name].copy_(value)
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    return int(state["step"])
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        for name, value in state["average"].items():
+            average.weights[name].copy_(value)
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        return int(state["step"])
+    except Exception as error:  # torch raises a dozen kinds for a broken file
+        raise BadInputError(f"{path} cannot be read ({one_line(error)}): delete it to start anew") from error

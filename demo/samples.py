@@ -6,20 +6,20 @@ Batch number n depends only on the seed and n, so a resumed run sees what an unb
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from demo.augment import jittered, recoloured
+from demo.augment import RECOLOURED_SHARE, jittered, recoloured
 from demo.bank import Bank
 from demo.checkpoint import PATCH
 from demo.composite import Canvas, composite, photo_canvas, scene_canvas
+from demo.extra import cv2
 from demo.losses import PAD, Targets
 
-PHOTO_SHARE = 0.2
-SCENE_SHARE = 0.55
+PHOTO_SHARE = 0.15
+SCENE_SHARE = 0.65
 DRAWN_SHARE = 0.6
 
 
@@ -60,7 +60,7 @@ class Batches(Dataset[Batch]):
         if photos is not None and kind < PHOTO_SHARE:
             number = self._pick(rng, photos)
             picture = photos.picture(number)
-            if rng.random() < 0.25:
+            if rng.random() < RECOLOURED_SHARE:
                 picture = recoloured(rng, picture)
             canvas = photo_canvas(rng, picture, int(photos.labels[number]), shape)
         elif scenes is not None and kind < PHOTO_SHARE + SCENE_SHARE:
@@ -76,7 +76,7 @@ class Batches(Dataset[Batch]):
         bank = banks[-1] if rng.random() < DRAWN_SHARE else banks[0]
         number = self._pick(rng, bank)
         picture = bank.picture(number)
-        return (recoloured(rng, picture) if rng.random() < 0.25 else picture), int(bank.labels[number])
+        return (recoloured(rng, picture) if rng.random() < RECOLOURED_SHARE else picture), int(bank.labels[number])
 
     def _backdrop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A drawn backdrop, or the largest strip beside the garment of some photo; of neither, a single pixel."""

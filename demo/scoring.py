@@ -14,6 +14,8 @@ from scipy.optimize import linear_sum_assignment
 from transformers import YolosForObjectDetection
 from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
 
+from serve_app.agreement import iou_matrix
+
 LEAST_IOU = 0.5
 
 
@@ -55,7 +57,7 @@ class Score(NamedTuple):
 
     def plus(self, true: Boxes, found: Boxes) -> "Score":
         """The counts with one more image."""
-        overlaps = iou(true.boxes, found.boxes)
+        overlaps = iou_matrix(true.boxes, found.boxes)
         rows, columns = linear_sum_assignment(-overlaps * (overlaps >= LEAST_IOU))
         pairs = [(row, column) for row, column in zip(rows, columns, strict=True) if overlaps[row, column] >= LEAST_IOU]
         named = sum(bool(true.labels[row] == found.labels[column]) for row, column in pairs)
@@ -71,16 +73,6 @@ def true_boxes(labels: list[int], boxes: list[tuple[int, int, int, int]]) -> Box
     """What an image really shows."""
     corners = np.asarray(boxes, np.float64).reshape(-1, 4)
     return Boxes(np.asarray(labels, np.int64), corners, np.ones(len(labels)))
-
-
-def iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of every box of the first with every box of the second."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    inner = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None] - inner
-    return np.asarray(inner / np.maximum(union, 1e-9), np.float64)
 
 
 def detect(model: YolosForObjectDetection, processor: YolosImageProcessorPil, pixels: NDArray[np.uint8]) -> Boxes:

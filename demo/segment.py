@@ -1,14 +1,16 @@
-"""Turns a photo of one garment into a mask and a tight box with GrabCut. Called by `demo.bank` and `demo.evaluate`.
+"""Turns a photo of one garment into a mask and a box with GrabCut. Called by `demo.photo_bank` and `demo.evaluate`.
 
 The data set gives a label per photo but no box. Its photos show one garment with some background around it, so a
-thin frame of the picture is taken as background and GrabCut finds the rest. OpenCV is needed for this only.
+thin frame of the picture is taken as background and GrabCut finds the rest.
 """
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from demo.extra import cv2
+from demo.scenes.scene import tight_box
 
 LONG_SIDE = 160
 FRAME = 0.04
@@ -35,13 +37,7 @@ def segment_garment(image: NDArray[np.uint8]) -> Segment | None:
     if kept is None or not _plausible(kept):
         return None
     full = cv2.resize(kept.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) >= 0.5
-    return Segment(full, mask_box(full))
-
-
-def mask_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """The tight box of the mask's true pixels; right and bottom edges lie just outside the last pixel."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return Segment(full, tight_box(full))
 
 
 def _grabcut(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -70,7 +66,7 @@ def _largest_parts(raw: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
 
 
 def _plausible(mask: NDArray[np.bool_]) -> bool:
-    left, top, right, bottom = mask_box(mask)
+    left, top, right, bottom = tight_box(mask)
     share = mask.mean()
     of_box = mask[top:bottom, left:right].mean()
     return bool(LEAST_AREA <= share <= MOST_AREA and of_box >= LEAST_SHARE_OF_BOX)

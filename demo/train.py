@@ -19,6 +19,8 @@ from demo.checkpoint import CHECKPOINT, load_checkpoint, new_config, new_model, 
 from demo.commands import bad_input_ends_command
 from demo.dev_set import dev_samples
 from demo.drawn_bank import build_drawn_banks, build_scene_bank
+from demo.errors import BadInputError
+from demo.photo_bank import build_photo_banks
 from demo.photo_folder import list_photos
 from demo.samples import Pool
 from demo.trainer import Plan, Trainer
@@ -34,8 +36,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    steps: Annotated[int, typer.Option(help="Steps of the whole run; all schedules stretch with it.")] = 5000,
-    batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the whole run; all schedules stretch with it.")] = 5000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
     photos: Annotated[Path | None, typer.Option(help="Photo folder; by default the data set's, if there.")] = None,
     cache: Annotated[
         Path, typer.Option(help="Prepared pictures and the run's state; a new folder starts anew.")
@@ -43,9 +45,9 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Checkpoint to go on from, at full resolution.")] = None,
     checkpoint: Annotated[Path, typer.Option(help="Where the checkpoint is written.")] = CHECKPOINT,
     drawn: Annotated[int, typer.Option(min=1, help="Garments to draw for the composites, and scenes.")] = 5000,
-    seed: Annotated[int, typer.Option(help="Seed of weights, pictures and their order.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the model; 0 leaves it to PyTorch.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that prepare batches; 0: in this one.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, pictures and their order.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of the model; 0 leaves it to PyTorch.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches; 0: in this one.")] = 1,
     dev_scenes: Annotated[int, typer.Option(min=0, help="Scenes, apart from those trained on, to decide by.")] = 300,
     save_every: Annotated[float, typer.Option(help="Seconds between two saves.")] = 180.0,
 ) -> None:
@@ -54,6 +56,9 @@ def train(
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     with bad_input_ends_command():
+        for folder in (cache, checkpoint):
+            if folder.exists() and not folder.is_dir():
+                raise BadInputError(f"{folder} is a file; name a folder")
         plan = Plan(steps, batch_size=batch_size, seed=seed, save_every_s=save_every)
         plan, model = (plan.onward(), load_checkpoint(start)[0]) if start else (plan, new_model(new_config()))
         pool, dev = prepared_pool(photos or (PHOTOS if PHOTOS.is_dir() else None), cache, drawn, seed)
@@ -74,8 +79,12 @@ def train(
                 judged = time.monotonic()
             save_checkpoint(model, checkpoint)
 
+        if trainer.step:
+            tqdm.write(f"going on from step {trainer.step} in {cache}; a new run needs another --cache")
         losses = list(trainer.run(pool, workers, saved))
-        if losses:
+        if not losses:  # killed between the last state and the checkpoint made of it
+            saved(steps)
+        else:
             tqdm.write(f"loss: {np.mean(losses[:10]):.3f} in the first steps, {np.mean(losses[-10:]):.3f} in the last")
 
 
@@ -92,9 +101,6 @@ def prepared_pool(photos: Path | None, cache: Path, drawn: int, seed: int) -> tu
         return Pool(None, garments, backdrops, scenes), None
     train_path, dev_path = cache / "photos_train.bin", cache / "photos_dev.bin"
     if not (stored(train_path) and stored(dev_path)):
-        # Only here: scenes alone train without OpenCV's segmentation.
-        from demo.photo_bank import build_photo_banks
-
         build_photo_banks(photos, train_path, dev_path, _cores())
     return Pool(Bank(train_path), garments, backdrops, scenes), Bank(dev_path)
 

@@ -36,11 +36,15 @@ class Plan(NamedTuple):
     sides: tuple[tuple[float, int], ...] = ((0.45, 128), (0.78, 160), (1.0, 224))
     repeats: tuple[tuple[float, int], ...] = ((0.28, 3), (0.47, 2), (1.0, 1))
     decay_from: float = 0.55
+    naming_weight: float = 1.0
 
     def onward(self) -> "Plan":
-        """The same for a run from trained weights: near full resolution, one token per object, a lower rate."""
+        """The same for a run from trained weights: near full resolution, one token per object, a lower rate.
+
+        By then the boxes are right and what is still missed is missed for its name, so names count double.
+        """
         sides, repeats = ((0.35, 192), (1.0, 224)), ((1.0, 1),)
-        return self._replace(peak_rate=5e-4, sides=sides, repeats=repeats, decay_from=0.25)
+        return self._replace(peak_rate=5e-4, sides=sides, repeats=repeats, decay_from=0.25, naming_weight=2.0)
 
     def short_side(self, step: int) -> int:
         """The batch's resolution: small pictures teach the same for a fraction of the time."""
@@ -123,7 +127,8 @@ class Trainer:
         repeats = self.plan.matches(self.step)
         nothing_weight = 0.3 if repeats == 1 else 0.2
         found = set_loss(logits[:, -count:], boxes[:, -count:], targets, PLACES, repeats, nothing_weight)
-        return found + dense_loss(logits[:, 1:-count], boxes[:, 1:-count], targets)
+        dense = dense_loss(logits[:, 1:-count], boxes[:, 1:-count], targets)
+        return found.plus(dense).weighted(self.plan.naming_weight)
 
 
 def _optimizers(model: YolosForObjectDetection) -> list[torch.optim.Optimizer]:

@@ -6,8 +6,10 @@ from serve_app.detection import artifact, checkpoint
 from serve_app.errors import ConfigurationError
 
 
-def is_current(out: Path, checkpoint_name: str, revision: str | None, precision: artifact.Precision = "fp32") -> bool:
-    """Whether `out` holds an intact artifact of this checkpoint, in this precision.
+def is_current(
+    out: Path, checkpoint_name: str, revision: str | None, precision: artifact.Precision | None = "fp32"
+) -> bool:
+    """Whether `out` holds an intact artifact of this checkpoint, in this precision, or in any (None).
 
     Raises ConfigurationError when the checkpoint itself cannot be read.
     """
@@ -17,4 +19,4 @@ def is_current(out: Path, checkpoint_name: str, revision: str | None, precision:
         artifact.verify(out, manifest, fingerprint, "")
     except ConfigurationError:
         return False
-    return manifest.precision == precision
+    return precision in (None, manifest.precision)

@@ -13,6 +13,7 @@ from transformers.models.yolos.modeling_yolos import YolosLayer
 
 from serve_app.detection import artifact
 from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS, ModelSpec
+from serve_app.errors import ConfigurationError, one_line
 
 
 class YolosGraph(nn.Module):
@@ -68,10 +69,14 @@ class YolosGraph(nn.Module):
 
 
 def load_model(folder: Path) -> YolosForObjectDetection:
-    """The checkpoint in fp32 from safetensors, ready to trace."""
-    model: YolosForObjectDetection = YolosForObjectDetection.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
-    )
+    """The checkpoint in fp32 from safetensors, ready to trace. Raises ConfigurationError for damaged weights."""
+    try:
+        model: YolosForObjectDetection = YolosForObjectDetection.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
+        )
+    except Exception as error:  # the libraries raise a dozen kinds for a broken file
+        reason = one_line(error)
+        raise ConfigurationError(f"checkpoint {folder} cannot be loaded ({reason}); fetch its weights again") from error
     model.train(False)
     return model
 

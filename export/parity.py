@@ -25,14 +25,13 @@ class Case(NamedTuple):
     """One sample as both engines saw it.
 
     `queries` is the largest deviation of score or box among the queries over the threshold, each compared with
-    itself; `logits` and `boxes` are the largest differences of all raw outputs.
+    itself; `logits` is the largest difference of all raw logits.
     """
 
     name: str
     agreement: Agreement
     queries: float
     logits: float
-    boxes: float
 
     @property
     def deviation(self) -> float:
@@ -115,7 +114,6 @@ def _compare(run: _Run, spec: ModelSpec, threshold: float, tolerance: float) -> 
         agreement=compare(found[0], found[1], size, threshold, tolerance),
         queries=_query_deviation(run, threshold),
         logits=float(np.abs(run.reference.logits - run.candidate.logits).max()),
-        boxes=float(np.abs(run.reference.boxes - run.candidate.boxes).max()),
     )
 
 

@@ -16,20 +16,24 @@ class Kept(StrEnum):
     """What stays in fp32, from the fastest choice to the most exact one."""
 
     heads = "the heads"
-    gelu = "the heads and the second MLP products"
-    mlp = "the heads and the MLPs"
+    first = "the heads and the first layer"
+    gelu = "the heads, the first layer and the second MLP products"
+    mlp = "the heads, the first layer and the MLPs"
 
 
 def quantize(source: Path, target: Path, kept: Kept = Kept.heads) -> None:
     """Write `target` with int8 weights, one scale per output channel, in the encoder's matrix products but the `kept`.
 
     The detection heads always stay as they are: they see the detection tokens only, a thousandth of the work, and what
-    they lose in accuracy reaches the client undamped. Next come each layer's second MLP products, a third of the work:
-    behind a GELU a few large values take the whole range of eight bits, and half of the error is made there.
+    they lose in accuracy reaches the client undamped. Next comes the first layer, whose error all others carry on, then
+    each layer's second MLP products, a third of the work: behind a GELU a few large values take the whole range of
+    eight bits.
     """
     model = onnx.load(source)
     excluded = _head_products(model)
     if kept is not Kept.heads:
+        excluded += _first_layer(model)
+    if kept in (Kept.gelu, Kept.mlp):
         excluded += _products_behind(model, "Gelu")
     if kept is Kept.mlp:
         excluded += _products_before(model, "Gelu")
@@ -51,6 +55,12 @@ def _head_products(model: onnx.ModelProto) -> list[str]:
     nodes = list(model.graph.node)
     last_norm = max(index for index, node in enumerate(nodes) if node.op_type == "LayerNormalization")
     return [node.name for node in nodes[last_norm:] if node.op_type == "MatMul"]
+
+
+def _first_layer(model: onnx.ModelProto) -> list[str]:
+    """A layer's last product is the one behind its GELU."""
+    products = [node.name for node in model.graph.node if node.op_type == "MatMul"]
+    return products[: products.index(_products_behind(model, "Gelu")[0]) + 1]
 
 
 def _products_behind(model: onnx.ModelProto, operator: str) -> list[str]:

@@ -50,6 +50,8 @@ def _photos(folder: Path) -> list[Sample]:
             samples.append(Sample(path.name, decode(path.read_bytes(), LimitSettings())))
         except ServingError as error:
             raise ConfigurationError(f"{path}: {error.detail}") from error
+        except OSError as error:
+            raise ConfigurationError(f"{path}: {error.strerror}") from error
         if len(samples) == COUNT:
             break
     if not samples:

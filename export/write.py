@@ -141,7 +141,7 @@ def _judge(
 def _drop_earlier(request: Request) -> None:
     if not (request.out / artifact.MANIFEST).is_file():
         return
-    if is_current(request.out, request.checkpoint, request.revision, request.precision):
+    if is_current(request.out, request.checkpoint, request.revision, precision=None):
         found = artifact.load_manifest(request.out, "").parity
         if found and max(found.score_deviation, found.box_deviation) <= request.tolerance:
             return

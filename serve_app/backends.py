@@ -44,6 +44,10 @@ _NOW = 0.0  # before any time of an event loop
 _STATUS_TIMEOUT_S = 2.0
 # Some time for a replica that is only busy; Serve itself needs three failed health checks to give one up.
 _SILENCE_S = 5.0
+_LEAST_PAUSE_S = 0.05
+# How long a call may wait at an arm that has no replica left before it goes to the other one. Serve does not tell: it
+# sends a call that the dying replica had not yet accepted to the next one, seconds later.
+_LOOK_PERIOD_S = 0.1
 
 
 class BackendFailure(Exception):
@@ -94,7 +98,7 @@ class ServeBackend:
     @property
     def is_ready(self) -> bool:
         """Whether the arm last said that it can answer, and Serve still knows a replica of it."""
-        return self.status.state == "ready" and _has_replicas(self._detect)
+        return self.status.state == "ready" and _replicas(self._detect) != frozenset()
 
     async def detect(
         self,
@@ -111,6 +115,7 @@ class ServeBackend:
         replica. Raises InvalidImage or TooLarge as the backend found them, BackendFailure for everything else.
         """
         self.under_way += 1
+        known = _replicas(self._detect)
         asked, patience = time.perf_counter(), asyncio.timeout(timeout_s)
         if not last_resort:
             self._impatient.add(patience)
@@ -123,7 +128,7 @@ class ServeBackend:
                 raise self._no_replica() from None
             raise BackendFailure("timeout", DeadlineExceeded(f"{self.name} did not answer in time")) from None
         except Exception as error:
-            self._explain(error)
+            self._explain(error, known)
         finally:
             self._impatient.discard(patience)
             self.under_way -= 1
@@ -131,8 +136,7 @@ class ServeBackend:
     async def refresh_status(self) -> None:
         """Ask a replica for its status. A slow answer is no outage, a silence of some seconds is."""
         self._in_doubt.clear()
-        if self.status.state == "ready" and not _has_replicas(self._status):
-            self._lost()
+        known = _replicas(self._status)
         try:
             self.status = await _bounded(self._status.remote(), asyncio.timeout(_STATUS_TIMEOUT_S))
             self._heard = time.monotonic()
@@ -141,18 +145,35 @@ class ServeBackend:
         except TimeoutError:
             if self.status.state == "ready" and time.monotonic() - self._heard > _SILENCE_S:
                 self._lost()
-        except (RayActorError, DeploymentUnavailableError):
+        except RayActorError:
+            self._one_died(known)
+        except DeploymentUnavailableError:
             self._lost()
 
+    async def watch_replicas(self) -> NoReturn:
+        """Move the calls that wait at this arm to the other one as soon as Serve knows no replica of it."""
+        while True:
+            if self.status.state == "ready" and _replicas(self._detect) == frozenset():
+                self._lost()
+                self._in_doubt.set()  # it may only be reconfigured: the next question waits for its return
+            await asyncio.sleep(_LOOK_PERIOD_S)
+
     async def wait_for_doubt(self, timeout_s: float) -> None:
-        """Wait until a replica was seen to die, so that its successor's state is asked for at once, or `timeout_s`."""
+        """Wait until a replica was seen to die, so that its successor's state is asked for soon, or `timeout_s`."""
+        await asyncio.sleep(_LEAST_PAUSE_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._in_doubt.wait()
 
+    def _one_died(self, known: frozenset[Any] | None) -> None:
+        """A replica died under a call that began when Serve knew these: the arm is lost if it was the last one."""
+        self._in_doubt.set()
+        left = _replicas(self._detect)
+        if not left or (len(left) == 1 and left == known):  # Serve may not have crossed out the dead one yet
+            self._lost()
+
     def _lost(self) -> None:
         self.status = BackendStatus(state="unavailable", reason=f"no replica of {self.name} answers")
-        self._in_doubt.set()
         for patience in self._impatient:
             with contextlib.suppress(RuntimeError):  # over already, and about to leave the set
                 patience.reschedule(_NOW)
@@ -160,7 +181,7 @@ class ServeBackend:
     def _no_replica(self) -> BackendFailure:
         return BackendFailure("unavailable", BackendUnavailable(f"{self.name} has no replica"))
 
-    def _explain(self, error: Exception) -> NoReturn:
+    def _explain(self, error: Exception, known: frozenset[Any] | None) -> NoReturn:
         # Ray raises a class that is both its own error and ours; only `cause` holds our attributes untouched.
         cause = getattr(error, "cause", None) or error
         match cause:
@@ -171,7 +192,7 @@ class ServeBackend:
             case DeploymentUnavailableError():
                 raise self._no_replica() from None
             case RayActorError():
-                self._lost()
+                self._one_died(known)
                 raise BackendFailure("replica_died", BackendUnavailable(f"a replica of {self.name} died")) from None
             case BackendUnavailable():
                 # The reason names paths and commands of this machine: for `/readyz`, not for every client.
@@ -195,12 +216,12 @@ def _with_all_waiting(result: DetectionResult, seconds: float) -> DetectionResul
     return result.model_copy(update={"stages": {**result.stages, "queue": max(seconds - work, 0.0)}})
 
 
-def _has_replicas(handle: Any) -> bool:
+def _replicas(handle: Any) -> frozenset[Any] | None:
     # Serve keeps a call waiting where it knows no replica, and tells so nowhere but in its own table.
     try:
-        return bool(handle._router._asyncio_router.request_router.curr_replicas)
+        return frozenset(handle._router._asyncio_router.request_router.curr_replicas)
     except AttributeError:
-        return True  # not connected yet, or another Ray: the arm's silence will tell
+        return None  # not connected yet, or another Ray: the arm's silence will tell
 
 
 async def _bounded(response: Any, patience: asyncio.Timeout) -> Any:

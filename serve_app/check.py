@@ -21,6 +21,7 @@ from ray.serve.schema import (
 )
 
 from serve_app.errors import ConfigurationError
+from serve_app.fairness import warnings
 from serve_app.settings import AppSettings, OnnxSettings, TorchSettings, TrafficPolicy, parse
 
 IMPORT_PATH = "serve_app.app:app"
@@ -61,7 +62,7 @@ def load_config(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_bytes(), Loader=_StrictLoader)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
         raise ConfigurationError(f"{path}: not valid YAML: {error}") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error.detail}") from None
@@ -71,6 +72,12 @@ def load_config(path: Path) -> dict[str, Any]:
     if problems:
         raise ConfigurationError("\n".join(f"{path}: {problem}" for problem in problems))
     return content
+
+
+def unfair(content: Mapping[str, Any]) -> list[str]:
+    """What keeps the arms of a config that `load_config` gave from being compared, a line each."""
+    ours = [application for application in content["applications"] if application.get("import_path") == IMPORT_PATH]
+    return [warning for application in ours for warning in warnings(application)]
 
 
 def _problems(content: dict[str, Any]) -> Iterator[str]:
@@ -129,12 +136,14 @@ def _problems_of(model: type[BaseModel], values: Any, where: str) -> Iterator[st
 
 
 def main(path: Annotated[Path, typer.Argument(help="The Serve config file to check.")]) -> None:
-    """Check a Serve config file: unknown keys, wrong values, missing deployments."""
+    """Check a Serve config file: unknown keys, wrong values, missing deployments, arms that cannot be compared."""
     try:
-        load_config(path)
+        content = load_config(path)
     except ConfigurationError as error:
         typer.echo(error.detail, err=True)
         raise typer.Exit(2) from None
+    for warning in unfair(content):
+        typer.echo(f"{path}: warning: {warning}", err=True)
     typer.echo(f"{path}: ok")
 
 

@@ -16,10 +16,18 @@ from typing import Any
 
 from serve_app.calls import Options
 from serve_app.detection import artifact, checkpoint, threads
+from serve_app.detection.contract import Detector, ModelSpec
 from serve_app.detection.pipeline import Pipeline
-from serve_app.errors import BackendUnavailable, Overloaded, ServingError
+from serve_app.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    EngineFailed,
+    Overloaded,
+    ServingError,
+    UnreadableModel,
+)
 from serve_app.schemas import BackendStatus, DetectionResult
-from serve_app.settings import LimitSettings, OnnxSettings, TorchSettings, parse
+from serve_app.settings import ArmSettings, LimitSettings, OnnxSettings, TorchSettings, parse
 
 logger = logging.getLogger("ray.serve")
 
@@ -38,7 +46,7 @@ class Arm(ABC):
         self._limits = limits
         self._pipeline: Pipeline | None = None
         self._status = BackendStatus(state="unavailable", reason=f"{self.name}: no user_config yet")
-        self._workers = self._new_workers(max_batch=1)
+        self._workers = self._new_workers(images_at_once=1)
         self._under_way = 0
 
     @abstractmethod
@@ -64,21 +72,37 @@ class Arm(ABC):
         )
         self._pipeline = pipeline
         # Not shut down: a request may just be handing it work. Its threads end once nobody holds it.
-        self._workers = self._new_workers(pipeline.max_batch)
+        self._workers = self._new_workers(pipeline.images_at_once)
         logger.info("%s ready: %s", self.name, self._status.model_dump_json(exclude={"state", "reason"}))
 
-    def _new_workers(self, max_batch: int) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_batch + _OTHER_WORKERS, thread_name_prefix=self.name)
+    def _pipeline_of(self, engine: Detector, spec: ModelSpec, settings: ArmSettings) -> Pipeline:
+        return Pipeline(
+            engine,
+            spec,
+            self._limits,
+            settings.max_batch,
+            settings.inferences_at_once,
+            settings.inference_limit_s,
+        )
+
+    def _new_workers(self, images_at_once: int) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(images_at_once + _OTHER_WORKERS, thread_name_prefix=self.name)
 
     def _reason(self, error: Exception, user_config: Mapping[str, Any]) -> str:
         text = str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
         reason = " ".join(text.split())  # onnxruntime's messages have several lines
-        if "run: " in reason:
-            return reason
+        if isinstance(error, ConfigurationError) and not isinstance(error, UnreadableModel):  # it says what to do
+            if "reload" in reason:
+                return reason
+            wrong_key = reason.startswith(f"{type(self).__name__}.user_config")
+            return f"{reason}; {'correct it and deploy' if wrong_key else self._then_reload()}"
         remedy = self._remedy(user_config)
         if isinstance(error, ImportError):
             remedy = f"run: pip install --force-reinstall -c constraints.txt {self.library}"
-        return f"{reason}; {remedy}, then change {type(self).__name__}.user_config.reload"
+        return f"{reason}; {remedy}, {self._then_reload()}"
+
+    def _then_reload(self) -> str:
+        return f"then change {type(self).__name__}.user_config.reload"
 
     @abstractmethod
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
@@ -107,7 +131,16 @@ class Arm(ABC):
 
     async def status(self) -> BackendStatus:
         """What `/readyz` shows of this arm."""
+        try:
+            await self.check_health()
+        except EngineFailed as error:
+            return self._status.model_copy(update={"state": "unavailable", "reason": error.detail})
         return self._status
+
+    async def check_health(self) -> None:
+        """Asked by Serve, which replaces the replica after three EngineFailed: neither engine can be interrupted."""
+        if self._pipeline is not None:
+            self._pipeline.require_alive()
 
 
 def _run(
@@ -136,7 +169,7 @@ class TorchDeployment(Arm):
         from serve_app.detection.torch_detector import TorchDetector
 
         engine = TorchDetector(folder, settings)
-        return Pipeline(engine, spec, self._limits, settings.max_batch), checkpoint.fingerprint(folder)
+        return self._pipeline_of(engine, spec, settings), checkpoint.fingerprint(folder)
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
         named = TorchSettings.model_construct(**user_config)
@@ -157,7 +190,7 @@ class OnnxDeployment(Arm):
         from serve_app.detection.engines import open_engine
 
         engine = open_engine(folder, manifest, settings)
-        return Pipeline(engine, manifest.spec, self._limits, settings.max_batch), manifest.fingerprint
+        return self._pipeline_of(engine, manifest.spec, settings), manifest.fingerprint
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
         named = OnnxSettings.model_construct(**user_config)

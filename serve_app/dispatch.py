@@ -17,7 +17,7 @@ from serve_app.traffic import BlockAssigner, sticky_assignment
 
 logger = logging.getLogger("ray.serve")
 
-Outcome = Literal["ok", "rescued", "invalid", "overloaded", "failed", "deadline", "cancelled"]
+Outcome = Literal["ok", "rescued", "invalid", "overloaded", "failed", "deadline", "hurried", "cancelled"]
 # An arm that is only busy is not broken, and a body that no transport takes is the client's: shutting the arm off
 # would move the split instead of shedding load, or let one client close both arms.
 _NOT_THE_ARMS_FAULT = {"queue_full", "message_too_large"}
@@ -49,7 +49,7 @@ class Dispatcher:
             outcome = "ok" if answer.backend == assigned else "rescued"
             return answer
         except ServingError as error:
-            outcome = _outcome(error)
+            outcome = _outcome(error, call, policy)
             raise
         except asyncio.CancelledError:
             outcome = "cancelled"
@@ -80,10 +80,10 @@ class Dispatcher:
         first, last = (rescuer, assigned) if refusal else (assigned, rescuer)
         if refusal:
             self._metrics.fallback(assigned, refusal.reason)
+        timeout_s = self._time_for(first, last, call, policy)
+        alone = not self._backends[last].is_ready
         try:
-            # Half of what is left at most, so that the other arm still has a chance.
-            timeout_s = min(policy.arm_timeout_s, _time_left(call) / 2)
-            return Answer(await self._ask(first, call, policy, timeout_s), assigned, first)
+            return Answer(await self._ask(first, call, policy, timeout_s, last_resort=alone), assigned, first)
         except BackendFailure as earlier:
             if not refusal:
                 self._metrics.fallback(assigned, earlier.reason)
@@ -93,7 +93,18 @@ class Dispatcher:
             except BackendFailure as later:
                 if later.reason == "timeout":
                     raise DeadlineExceeded("neither backend answered before the deadline") from later
+                if earlier.reason == "timeout" and not refusal:  # its own limit is over, the client's is not
+                    raise BackendUnavailable(f"{first} did not answer in time, and {last} failed") from later
                 raise (later if refusal else earlier) from later
+
+    def _time_for(self, first: Backend, last: Backend, call: Call, policy: TrafficPolicy) -> float:
+        """Seconds for the arm that is asked first: some are left for the other one, as long as there is one."""
+        left = _time_left(call)
+        if self._backends[first].is_ready and not self._backends[last].is_ready:
+            return left
+        if self.breakers[last].is_open and not self.breakers[first].is_open:
+            return left / 2  # a slow answer is better than an arm that fails; but that one may be back
+        return min(policy.arm_timeout_s, left / 2)
 
     def _refusal(self, assigned: Backend, rescuer: Backend, policy: TrafficPolicy) -> BackendFailure | None:
         """Why the assigned arm is passed over, if it is."""
@@ -139,25 +150,29 @@ def _left_alone(name: Backend) -> BackendFailure:
 
 def _is_the_arms_fault(failure: BackendFailure, timeout_s: float, policy: TrafficPolicy) -> bool:
     if failure.reason == "timeout":
-        # A client in a hurry says nothing about the arm: only who had a fair part of the usual time does.
-        return timeout_s >= min(policy.arm_timeout_s, policy.deadline_s / 2) / 2
+        return timeout_s >= _fair_time(policy)
     return failure.reason not in _NOT_THE_ARMS_FAULT
+
+
+def _fair_time(policy: TrafficPolicy) -> float:
+    """Seconds below which a time-out says nothing about the arm: the client was in a hurry."""
+    return min(policy.arm_timeout_s, policy.deadline_s / 2) / 2
 
 
 def _time_left(call: Call) -> float:
     left = call.deadline - time.perf_counter()
     if left <= 0:
-        raise DeadlineExceeded("the deadline passed before a backend could be asked")
+        raise DeadlineExceeded("the deadline passed before a backend answered")
     return left
 
 
-def _outcome(error: ServingError) -> Outcome:
+def _outcome(error: ServingError, call: Call, policy: TrafficPolicy) -> Outcome:
     match error:
         case InvalidImage() | TooLarge():
             return "invalid"
         case Overloaded():
             return "overloaded"
         case DeadlineExceeded():
-            return "deadline"
+            return "deadline" if call.deadline - call.arrived >= _fair_time(policy) else "hurried"
         case _:
             return "failed"

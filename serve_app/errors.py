@@ -112,3 +112,12 @@ class ConfigurationError(ServingError):
     """A setting, a checkpoint or an artifact is wrong; the message names it and the remedy."""
 
     code = "configuration_error"
+
+
+class UnreadableModel(ConfigurationError):
+    """An engine refuses a model's file; only the arm knows the command that makes it anew."""
+
+
+def one_line(error: Exception) -> str:
+    """What another library's error says, on one line of at most 200 characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -29,7 +29,7 @@ _BASE64: dict[str, Any] = {
 
 
 def openapi_document(limits: LimitSettings) -> dict[str, Any]:
-    """OpenAPI 3.1, complete: every path, parameter, header and answer."""
+    """OpenAPI 3.1: every path, parameter, header and answer but 500, which would be a bug of ours."""
     models = [(DetectResponse, "serialization"), (Problem, "serialization")]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     return {
@@ -74,10 +74,10 @@ def _detect() -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The detections, best first",
-                "headers": {name: {"schema": {"type": "string"}} for name in ("X-Backend", "Server-Timing")},
+                "headers": _headers("X-Request-ID", "X-Backend", "Server-Timing"),
                 "content": {JSON_TYPE: {"schema": {"$ref": "#/components/schemas/DetectResponse"}}},
             },
-            **{str(status): _problem(description) for status, description in _PROBLEMS.items()},
+            **{str(status): _problem(description, status) for status, description in _PROBLEMS.items()},
         },
     }
 
@@ -101,7 +101,7 @@ def _metrics() -> dict[str, Any]:
         "summary": "The series of the whole application, for Prometheus",
         "responses": {
             "200": {"description": "Text or OpenMetrics, as the Accept header asks", "content": content},
-            "503": _problem("No metrics agent can be reached"),
+            "503": _problem("No metrics agent can be reached", 503),
         },
     }
 
@@ -110,8 +110,14 @@ def _parameter(name: str, place: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": place, "required": False, "schema": schema}
 
 
-def _problem(description: str) -> dict[str, Any]:
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"schema": {"type": "string"}} for name in names}
+
+
+def _problem(description: str, status: int) -> dict[str, Any]:
+    retried = ["Retry-After"] if status == 503 else []
     return {
         "description": description,
+        "headers": _headers("X-Request-ID", *retried),
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }

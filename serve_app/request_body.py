@@ -71,7 +71,8 @@ async def _read_body(request: Request, limits: LimitSettings, deadline: float) -
                 size += len(chunk)
                 if size > limits.max_body_bytes:
                     raise TooLarge(f"the body is over the limit of {limits.max_body_bytes} bytes")
-                chunks.append(chunk)
+                if chunk:  # the stream ends with an empty one
+                    chunks.append(chunk)
     except TimeoutError:
         if time_left < limits.body_timeout_s:
             raise DeadlineExceeded("the deadline passed while the body was arriving") from None
@@ -163,4 +164,6 @@ def _number(values: Mapping[str, Any], name: str, default: float) -> float:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:80]
+    # Deeply nested lists would exhaust the stack.
+    plain = value is None or isinstance(value, str | int | float)
+    return repr(value)[:80] if plain else f"a {type(value).__name__}"

@@ -47,6 +47,7 @@ class Router:
         self._application = serve.get_replica_context().app_name
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._watch_backend(name)) for name in self._backends]
+        self._tasks += [loop.create_task(backend.watch_replicas()) for backend in self._backends.values()]
         self._tasks.append(loop.create_task(self._show_state()))
 
     def __serve_build_asgi_app__(self) -> Starlette:

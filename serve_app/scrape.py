@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 from serve_app.api import Page
 from serve_app.errors import BackendUnavailable
 
-_AGENT_TIMEOUT_S = 2.0
+_AGENT_TIMEOUT_S = 8.0  # less than Prometheus waits; an agent answers one at a time, with a megabyte and more
 _PREFIX = "ray_detect_"
 
 

@@ -1,15 +1,16 @@
 """Typed configuration: everything a person may write in `serve_config.yaml`. Unknown keys are refused by name."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serve_app.errors import ConfigurationError
 
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_CHECKPOINT = "demo/checkpoint"
 DEFAULT_ARTIFACT = "artifacts/demo"
+INFERENCE_LIMIT_S = 60.0  # a YOLOS-small takes 1 to 3 s on two cores
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Engine = Literal["onnxruntime", "openvino"]
@@ -62,17 +63,34 @@ class AppSettings(_Settings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
 
-class _ArmSettings(_Settings):
+class ArmSettings(_Settings):
+    """What the `user_config` of both arms has."""
+
     checkpoint: str = Field(DEFAULT_CHECKPOINT, min_length=1, description="Folder or hub id of the YOLOS checkpoint.")
     revision: str | None = Field(None, description="Commit or tag, for a hub id.")
     threads: int = Field(2, ge=1, le=256, description="Threads of one inference; give both arms the same.")
     max_batch: int = Field(
         1, ge=1, le=64, description="Waiting images of one shape that one inference takes together; 1 is off."
     )
+    inferences_at_once: int = Field(
+        1, ge=1, le=16, description="2 fills the cores that a small model leaves idle; a large one gains nothing."
+    )
+    inference_limit_s: Seconds = Field(
+        INFERENCE_LIMIT_S, description="An inference that lasts longer hangs: Serve is told to replace the replica."
+    )
     reload: int = Field(0, description="Change it to load again without touching anything else.")
 
+    @model_validator(mode="after")
+    def _batches_or_inferences(self) -> Self:
+        if self.max_batch > 1 and self.inferences_at_once > 1:
+            raise ValueError(
+                f"max_batch {self.max_batch} and inferences_at_once {self.inferences_at_once} "
+                "take each other's images: leave one of them at 1"
+            )
+        return self
 
-class TorchSettings(_ArmSettings):
+
+class TorchSettings(ArmSettings):
     """`user_config` of TorchDeployment."""
 
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the model runs.")
@@ -80,7 +98,7 @@ class TorchSettings(_ArmSettings):
     spinning: bool = Field(False, description="Let waiting threads burn their core: only where no one else needs it.")
 
 
-class OnnxSettings(_ArmSettings):
+class OnnxSettings(ArmSettings):
     """`user_config` of OnnxDeployment. The checkpoint is only read for its fingerprint."""
 
     artifact: str = Field(DEFAULT_ARTIFACT, min_length=1, description="Folder that `python -m export` wrote.")
@@ -89,6 +107,13 @@ class OnnxSettings(_ArmSettings):
         ["CPUExecutionProvider"], min_length=1, description="ONNX Runtime's execution providers, in order."
     )
     spinning: bool = Field(False, description="Let waiting threads burn their core: only where no one else needs it.")
+
+    @model_validator(mode="after")
+    def _one_with_openvino(self) -> Self:
+        # For more, OpenVINO would divide the threads among them, also while there is only one.
+        if self.engine == "openvino" and self.inferences_at_once > 1:
+            raise ValueError(f"engine openvino runs one inference at once, not {self.inferences_at_once}: set 1")
+        return self
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -107,4 +132,6 @@ def _explain(model: type[BaseModel], where: str, problem: Any) -> str:
     key = ".".join([where, *(str(part) for part in problem["loc"])])
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key (known here: {', '.join(model.model_fields)})"
+    if problem["type"] == "value_error":  # raised by a validator above, with the values in its text
+        return f"{key}: {problem['ctx']['error']}"
     return f"{key}: {problem['msg']}, got {problem['input']!r}"

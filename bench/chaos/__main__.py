@@ -14,7 +14,8 @@ from bench.chaos.deadline import past_deadline
 from bench.chaos.faults import Round, freeze_replicas, kill_replicas, kill_routers
 from bench.chaos.overload import Overload, overload
 from bench.service import ROOT, Service, artifact_of_the_checkout
-from serve_app.local.node import Ports, free_port, running
+from serve_app.local.node import running
+from serve_app.local.ports import Ports, free_port
 
 _PHOTO = ROOT / "demo/photos/scene-1.jpg"
 _DOCUMENT = ROOT / "docs/reliability.md"

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from bench import machine, subjects
+from bench.plotting import require_matplotlib
 from bench.scaling import measure, report, sheets
 from bench.scaling.bed import Bed
 from bench.scaling.control import record
@@ -23,7 +24,8 @@ from bench.scaling.model import Node
 from bench.serving.generator import generator
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
-from serve_app.local.node import Ports, free_port, running
+from serve_app.local.node import running
+from serve_app.local.ports import Ports, free_port
 
 _WIDTH = 180
 _INTERRUPTED = 130
@@ -69,6 +71,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _run(modes: list[Mode], node: Node, plan: Plan, out: Path, console: Console) -> None:
+    require_matplotlib()
     facts = _facts()
     with generator() as send, Progress(console=console) as progress:
         source = Source(send, measure.body())

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from bench import machine
+from bench.plotting import require_matplotlib
 from bench.service import ROOT, artifact_of_the_checkout
 from bench.serving import contenders, environments, measure, report
 from bench.serving.contenders import PEERS, Contender, Name, Setup
@@ -65,6 +66,7 @@ def _read(photo: Path) -> bytes:
 
 def run(names: list[Name], setup: Setup, plan: Plan, out: Path, console: Console) -> list[Row]:
     """Start, measure, end and report. Raises ConfigurationError when there is nothing to compare with."""
+    require_matplotlib()
     artifact_of_the_checkout()
     facts = {**machine.describe(setup.threads, spinning=False), "photo": f"{len(setup.photo) / 1e3:.0f} kB"}
     with ExitStack() as stack:

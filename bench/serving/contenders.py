@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +22,8 @@ from bench.serving.processes import Processes
 from serve_app.agreement import compare
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
-from serve_app.local.node import Ports, free_port
 from serve_app.local.node import running as running_node
+from serve_app.local.ports import Ports, free_port
 from serve_app.schemas import Detection, ImageSize
 from serve_app.settings import DEFAULT_ARTIFACT, DEFAULT_THRESHOLD
 
@@ -106,7 +106,11 @@ def _ours(mode: Mode, setup: Setup, folder: Path) -> _Started:
                 "max_uploads": _PATIENT,
                 "options": {"max_ongoing_requests": _PATIENT, "max_queued_requests": _PATIENT},
             },
-            OnnxDeployment={"threads": setup.threads, "options": {"max_queued_requests": _PATIENT}},
+            OnnxDeployment={
+                "threads": setup.threads,
+                "inferences_at_once": detector.WORKERS,
+                "options": {"max_queued_requests": _PATIENT},
+            },
         )
         try:
             yield node.http_url, processes, lambda: None
@@ -128,17 +132,29 @@ def _server(name: Name, setup: Setup, folder: Path) -> _Started:
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(folder / "bentoml"),
     }
+    command = [str(python), "-m", f"bench.serving.peers.{name}_server"]
+    with _session(command, folder, os.environ | own, log) as process:
+        processes = Processes(process.pid)
+        try:
+            yield f"http://127.0.0.1:{port}", processes, lambda: None if process.poll() is None else _last_words(log)
+        finally:
+            processes.end()
+
+
+@contextlib.contextmanager
+def _session(
+    command: list[str], folder: Path, environment: Mapping[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A program in a session of its own, whose leader ends with the `with` block, whatever interrupts it."""
     with log.open("wb") as output:
-        command = [str(python), "-m", f"bench.serving.peers.{name}_server"]
         process = subprocess.Popen(
-            command, cwd=folder, env=os.environ | own, stdout=output, stderr=output, start_new_session=True
+            command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
         )
-    processes = Processes(process.pid)
-    try:
-        yield f"http://127.0.0.1:{port}", processes, lambda: None if process.poll() is None else _last_words(log)
-    finally:
-        processes.end()
-        process.wait()
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _last_words(log: Path) -> str:

@@ -12,6 +12,7 @@ from bench.serving.contenders import Contender, Name
 from bench.serving.figures import STABLE_WINDOWS, Figures, Window, figures, stable_end, window
 from bench.serving.generator import Send
 from bench.serving.loads import Load, Order, Span
+from bench.statistics import turned
 
 _IDLE_S = 3.0
 # A share of one core. What an idle server does above it would be taken from the one whose turn it is.
@@ -84,8 +85,7 @@ class Bench:
             self._window(contender, load, plan.warm_up)
         windows: dict[Name, list[Window]] = {contender.name: [] for contender in self._contenders}
         for number in range(plan.rounds):
-            first = number % len(self._contenders)
-            for contender in [*self._contenders[first:], *self._contenders[:first]]:
+            for contender in turned(self._contenders, number):
                 windows[contender.name].append(self._window(contender, load, plan.span))
                 advance(1)
             if all(_is_stable(found) for found in windows.values()):

@@ -1,21 +1,16 @@
 """Every process of one contender: what they cost, stopping them between turns, ending them. For the contenders."""
 
 import contextlib
+import math
 import os
 import signal
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import psutil
 
 _PATIENCE_S = 5.0
-
-
-class Usage(NamedTuple):
-    """CPU seconds since the start, and the memory held now (shared pages counted once), of all processes."""
-
-    cpu_seconds: float
-    memory_bytes: int
+T = TypeVar("T")
 
 
 class Processes:
@@ -27,29 +22,29 @@ class Processes:
 
     def all(self) -> list[psutil.Process]:
         """The living ones. Those once seen stay known after their parent has died."""
-        self._known = {process for process in self._known if _lives(process)}
+        self._known = {process for process in self._known if lives(process)}
         strangers = {process for process in psutil.process_iter(["ppid"]) if process not in self._known}
         while joining := {process for process in strangers if self._belongs(process)}:
             self._known |= joining
             strangers -= joining
-        return [process for process in self._known if _lives(process)]
+        return [process for process in self._known if lives(process)]
 
     def _belongs(self, process: psutil.Process) -> bool:
         return process.info["ppid"] in {known.pid for known in self._known} or self._in_session(process)
 
     def _in_session(self, process: psutil.Process) -> bool:
         try:
-            return os.getsid(process.pid) == self._leader and _lives(process)
+            return os.getsid(process.pid) == self._leader and lives(process)
         except OSError:
             return False
 
     def cpu_seconds(self) -> float:
-        """User and system time of all of them since they started."""
-        return sum(_of_each(self.all(), lambda process: sum(process.cpu_times()[:2])))
+        """User and system time of all of them since they started; in whatever order, the same sum."""
+        return math.fsum(of_each(self.all(), lambda process: sum(process.cpu_times()[:2])))
 
     def memory_bytes(self) -> int:
         """Their proportional set size."""
-        return int(sum(_of_each(self.all(), lambda process: process.memory_full_info().pss)))
+        return int(sum(of_each(self.all(), lambda process: process.memory_full_info().pss)))
 
     def freeze(self) -> None:
         """Stop them where they are."""
@@ -72,13 +67,15 @@ class Processes:
                 process.send_signal(number)
 
 
-def _of_each(processes: list[psutil.Process], figure: Callable[[psutil.Process], float]) -> Iterator[float]:
+def of_each(processes: Iterable[psutil.Process], figure: Callable[[psutil.Process], T]) -> Iterator[T]:
+    """A figure of each process, but of those that end meanwhile."""
     for process in processes:
-        with contextlib.suppress(psutil.Error):  # one that ends meanwhile
+        with contextlib.suppress(psutil.Error, FileNotFoundError):
             yield figure(process)
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs, or could: a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -22,7 +22,7 @@ NOTE = (
     "x bare: throughput by bare's of the same rounds; under a fixed rate, bare's p50 by theirs. "
     f"{_UNSTABLE}: no {STABLE_WINDOWS} consecutive windows whose medians lie within {STABLE_WITHIN:.0%}, so the "
     "figures are of all windows. MB: proportional set size of all processes; ours hold the idle Torch arm too. "
-    "LitServe, BentoML and MLServer run two workers, each with as many threads as the others' one."
+    "Two inferences at once everywhere: LitServe, BentoML and MLServer in two workers, the others in one process."
 )
 
 

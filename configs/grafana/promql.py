@@ -50,7 +50,7 @@ def share(series: str, part: str, whole: str = "", by: str = "", window: str = R
 
 def failure_ratio(window: str = RATE_INTERVAL) -> str:
     """Share of an arm's requests that failed or were rescued by the other; what nobody is to blame for left out."""
-    blamed, counted = 'outcome=~"rescued|failed|deadline"', 'outcome!~"invalid|cancelled"'
+    blamed, counted = 'outcome=~"rescued|failed|deadline"', 'outcome!~"invalid|cancelled|hurried"'
     return share("ray_detect_requests_total", blamed, counted, "assigned", window)
 
 

@@ -29,7 +29,7 @@ def resolve(checkpoint: str, revision: str | None = None) -> Path:
         folder = _download(checkpoint, revision)
     for name in (_CONFIG, _PROCESSOR):
         if not (folder / name).is_file():
-            raise ConfigurationError(f"checkpoint {checkpoint}: no {name} in {folder}")
+            raise ConfigurationError(f"checkpoint {checkpoint}: no {name} in {folder}; save_pretrained() writes it")
     if not list(folder.glob("*.safetensors")):
         raise ConfigurationError(
             f"checkpoint {checkpoint}: no .safetensors file in {folder}; pickled weights are never loaded, convert "
@@ -41,7 +41,9 @@ def resolve(checkpoint: str, revision: str | None = None) -> Path:
 def _download(checkpoint: str, revision: str | None) -> Path:
     looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1
     if looks_like_path:
-        raise ConfigurationError(f"checkpoint {checkpoint}: no such folder")
+        raise ConfigurationError(
+            f"checkpoint {checkpoint}: no such folder; name one that exists, or a hub id (owner/name)"
+        )
     from huggingface_hub import snapshot_download  # only a hub id needs it
 
     try:
@@ -73,8 +75,8 @@ def read_spec(folder: Path) -> ModelSpec:
     _refuse_unusual(folder / _PROCESSOR, processor)
     labels = config.get("id2label") or {}
     patch = config.get("patch_size", 16)
-    rows, columns = config.get("image_size", (512, 864))
     try:
+        rows, columns = config.get("image_size", (512, 864))
         return ModelSpec(
             labels=[labels[str(index)] for index in range(len(labels))],
             resize=_resize_rule(processor),
@@ -85,7 +87,7 @@ def read_spec(folder: Path) -> ModelSpec:
             position_grid=(rows // patch, columns // patch),
             detection_tokens=config.get("num_detection_tokens", 100),
         )
-    except (ValidationError, KeyError, TypeError) as error:
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"checkpoint {folder}: cannot read its configuration: {error}") from error
 
 

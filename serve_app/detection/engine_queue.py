@@ -1,4 +1,4 @@
-"""Who uses the engine when: one inference at a time, of one image, or of several that wait and have one shape.
+"""Who uses the engine when: several inferences at once, or one at a time that takes along what has its shape.
 
 Nobody waits for a batch to fill: whoever gets the engine takes along what is waiting by then. Called by the pipeline,
 from several threads.
@@ -6,7 +6,8 @@ from several threads.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -31,14 +32,24 @@ class _Job:
 
 
 class EngineQueue:
-    """An engine and those who wait for it; `max_batch` 1 gives each image an inference of its own."""
+    """An engine and those who wait for it; `max_batch` 1 gives each image an inference of its own.
 
-    def __init__(self, detector: Detector, max_batch: int = 1) -> None:
+    Only then may there be several `at_once`: who waits may else be in another one's batch already.
+    """
+
+    def __init__(self, detector: Detector, max_batch: int = 1, at_once: int = 1) -> None:
         self._detector = detector
         self._max_batch = max_batch
-        self._engine_free = threading.Lock()
+        self._places = threading.Semaphore(at_once)
+        self._lists_free = threading.Lock()
         self._waiting: list[_Job] = []
-        self._list_free = threading.Lock()
+        self._began: list[float] = []
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the longest inference under way has lasted; 0 without one."""
+        with self._lists_free:
+            return time.perf_counter() - min(self._began) if self._began else 0.0
 
     def infer(self, pixels: Pixels, check: Callable[[str], None] = lambda step: None) -> Turn:
         """Run one image, (1, 3, height, width). `check` is called before the inference and may raise to prevent it.
@@ -46,9 +57,9 @@ class EngineQueue:
         Raises what `check` does, or EngineFailed.
         """
         job = _Job(pixels, check)
-        with self._list_free:
+        with self._lists_free:
             self._waiting.append(job)
-        with self._engine_free:
+        with self._places:
             if job.result is None:  # else an earlier turn took it along
                 self._run(self._next_batch(job))
         if not isinstance(job.result, Turn):
@@ -56,7 +67,7 @@ class EngineQueue:
         return job.result
 
     def _next_batch(self, first: _Job) -> list[_Job]:
-        with self._list_free:
+        with self._lists_free:
             alike = [job for job in self._waiting if job is not first and job.pixels.shape == first.pixels.shape]
             batch = [first, *alike[: self._max_batch - 1]]
             self._waiting = [job for job in self._waiting if job not in batch]
@@ -68,9 +79,10 @@ class EngineQueue:
             return
         began = time.perf_counter()
         try:
-            together = self._detector.infer(
-                np.concatenate([job.pixels for job in wanted]) if wanted[1:] else wanted[0].pixels
-            )
+            with self._under_way(began):
+                together = self._detector.infer(
+                    np.concatenate([job.pixels for job in wanted]) if wanted[1:] else wanted[0].pixels
+                )
         except Exception as error:  # whatever an engine raises is the engine's failure, never the client's
             for job in wanted:
                 job.result = EngineFailed(f"{self._detector.info.engine} failed: {type(error).__name__}")
@@ -80,6 +92,16 @@ class EngineQueue:
         for row, job in enumerate(wanted):
             own = together if not wanted[1:] else RawOutputs(*(part[row : row + 1] for part in together))
             job.result = Turn(own, began - job.asked, seconds)
+
+    @contextmanager
+    def _under_way(self, began: float) -> Iterator[None]:
+        with self._lists_free:
+            self._began.append(began)
+        try:
+            yield
+        finally:
+            with self._lists_free:
+                self._began.remove(began)
 
     def _is_wanted(self, job: _Job) -> bool:
         try:

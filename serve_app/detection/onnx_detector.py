@@ -7,7 +7,7 @@ import onnxruntime as ort
 from serve_app.detection import artifact
 from serve_app.detection.contract import BOXES, LOGITS, EngineInfo, Pixels, RawOutputs
 from serve_app.detection.positions import PositionEmbeddings
-from serve_app.errors import ConfigurationError
+from serve_app.errors import ConfigurationError, UnreadableModel
 from serve_app.settings import OnnxSettings
 
 
@@ -15,7 +15,7 @@ class OnnxDetector:
     """An inference session, fed with the position embeddings of each image's patch grid."""
 
     def __init__(self, folder: Path, manifest: artifact.Manifest, settings: OnnxSettings) -> None:
-        """Load a verified artifact; raises ConfigurationError when the runtime lacks a provider or the opset."""
+        """Load a verified artifact. Raises UnreadableModel, or ConfigurationError when the runtime lacks a provider."""
         self._positions = PositionEmbeddings.load(folder / artifact.POSITIONS, manifest.spec)
         self._session = _open_session(folder / artifact.MODEL, settings)
         self.info = EngineInfo(
@@ -37,7 +37,7 @@ def _open_session(path: Path, settings: OnnxSettings) -> ort.InferenceSession:
     if missing:
         raise ConfigurationError(
             f"providers: onnxruntime {ort.__version__} here has no {', '.join(missing)} "
-            f"(it has {', '.join(ort.get_available_providers())})"
+            f"(name only {', '.join(ort.get_available_providers())})"
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
@@ -47,4 +47,4 @@ def _open_session(path: Path, settings: OnnxSettings) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(path, options, providers=settings.providers)
     except Exception as error:  # onnxruntime's exceptions share no public base
-        raise ConfigurationError(f"onnxruntime {ort.__version__} cannot load {path}: {error}") from error
+        raise UnreadableModel(f"onnxruntime {ort.__version__} cannot load {path}: {error}") from error

@@ -8,7 +8,7 @@ import openvino as ov
 from serve_app.detection import artifact
 from serve_app.detection.contract import BOXES, LOGITS, EngineInfo, Pixels, RawOutputs
 from serve_app.detection.positions import PositionEmbeddings
-from serve_app.errors import ConfigurationError
+from serve_app.errors import UnreadableModel
 from serve_app.settings import OnnxSettings
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -18,7 +18,7 @@ class OpenVinoDetector:
     """A compiled model, fed with the position embeddings of each image's patch grid."""
 
     def __init__(self, folder: Path, manifest: artifact.Manifest, settings: OnnxSettings) -> None:
-        """Load a verified artifact; raises ConfigurationError when OpenVINO cannot compile it."""
+        """Load a verified artifact. Raises UnreadableModel when OpenVINO cannot compile it."""
         self._positions = PositionEmbeddings.load(folder / artifact.POSITIONS, manifest.spec)
         self._request = _compile(folder / artifact.MODEL, manifest.precision, settings).create_infer_request()
         self.info = EngineInfo(
@@ -46,4 +46,4 @@ def _compile(path: Path, precision: str, settings: OnnxSettings) -> ov.CompiledM
         return ov.Core().compile_model(path, "CPU", options)
     except Exception as error:  # OpenVINO raises RuntimeError of many kinds
         first_line = str(error).strip().splitlines()[0]
-        raise ConfigurationError(f"openvino {ov.__version__} cannot load {path}: {first_line}") from error
+        raise UnreadableModel(f"openvino {ov.__version__} cannot load {path}: {first_line}") from error

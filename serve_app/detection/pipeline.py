@@ -15,20 +15,29 @@ from serve_app.calls import Options
 from serve_app.detection import imaging, processing
 from serve_app.detection.contract import Detector, ModelSpec, RawOutputs
 from serve_app.detection.engine_queue import EngineQueue
-from serve_app.errors import BadOutput, DeadlineExceeded
+from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed
 from serve_app.schemas import DetectionResult, ImageSize, Stage
-from serve_app.settings import LimitSettings
+from serve_app.settings import INFERENCE_LIMIT_S, LimitSettings
 
 
 class Pipeline:
-    """One engine with its pre- and post-processing. Safe for concurrent calls: inferences run one at a time."""
+    """One engine with its pre- and post-processing. Safe for concurrent calls."""
 
-    def __init__(self, detector: Detector, spec: ModelSpec, limits: LimitSettings, max_batch: int = 1) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        spec: ModelSpec,
+        limits: LimitSettings,
+        max_batch: int = 1,
+        inferences_at_once: int = 1,
+        inference_limit_s: float = INFERENCE_LIMIT_S,
+    ) -> None:
         self.detector = detector
         self.spec = spec
-        self.max_batch = max_batch
+        self.images_at_once = max(max_batch, inferences_at_once)
         self._limits = limits
-        self._engine = EngineQueue(detector, max_batch)
+        self._engine = EngineQueue(detector, max_batch, inferences_at_once)
+        self._inference_limit_s = inference_limit_s
 
     def warm_up(self, rounds: int = 2) -> None:
         """Run blank images through the engine, upright and across, so that the first client does not pay for it."""
@@ -36,6 +45,15 @@ class Pipeline:
             for size in ((640, 480), (480, 640)):
                 pixels = processing.prepare(Image.new("RGB", size), self.spec)
                 self._check(self._engine.infer(pixels).outputs)
+
+    def require_alive(self) -> None:
+        """Raise EngineFailed if an inference has lasted so long that it will never end. Never waits for the engine."""
+        busy_s = self._engine.busy_s
+        if busy_s > self._inference_limit_s:
+            raise EngineFailed(
+                f"{self.detector.info.engine} has been in one inference for {busy_s:.0f} s, the limit "
+                f"(inference_limit_s) is {self._inference_limit_s:g} s"
+            )
 
     def detect(
         self, data: bytes, options: Options, timeout_s: float, given_up: threading.Event | None = None

@@ -4,6 +4,7 @@ They depend on the grid alone, so a graph that interpolates them at each call, a
 the same bicubic work for every image and every layer.
 """
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,7 @@ class PositionEmbeddings:
         self._initial, self._mid, self._budget = initial, mid, budget
         self._grid, self._detection_tokens, self._patch = spec.position_grid, spec.detection_tokens, spec.patch_size
         self._cache: OrderedDict[tuple[int, int], GridPositions] = OrderedDict()
+        self._cache_free = threading.Lock()
 
     @classmethod
     def load(cls, path: Path, spec: ModelSpec) -> "PositionEmbeddings":
@@ -53,15 +55,16 @@ class PositionEmbeddings:
         return feeds
 
     def for_grid(self, rows: int, columns: int) -> GridPositions:
-        """The embeddings of a grid. Not safe for concurrent calls: the pipeline runs one inference at a time."""
+        """The embeddings of a grid. Safe for concurrent calls; of two that miss the cache, one waits for the other."""
         key = (rows, columns)
-        if key not in self._cache:
-            mid = None if self._mid is None else self._resize(self._mid, key)
-            self._cache[key] = GridPositions(self._resize(self._initial, key), mid)
-            while len(self._cache) > 1 and sum(map(_size, self._cache.values())) > self._budget:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        with self._cache_free:
+            if key not in self._cache:
+                mid = None if self._mid is None else self._resize(self._mid, key)
+                self._cache[key] = GridPositions(self._resize(self._initial, key), mid)
+                while len(self._cache) > 1 and sum(map(_size, self._cache.values())) > self._budget:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(key)
+            return self._cache[key]
 
     def _resize(self, tokens: Array, grid: tuple[int, int]) -> Array:
         """Resize the patch part of (..., tokens, hidden); the class token and the detection tokens stay."""

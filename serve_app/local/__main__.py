@@ -9,10 +9,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from serve_app.check import load_config
+from serve_app.check import load_config, unfair
 from serve_app.errors import ConfigurationError
 from serve_app.local import deploy, node
 from serve_app.local.modes import Mode
+from serve_app.local.ports import Ports, require_free
 
 _READY_TIMEOUT_S = 120
 _SPLIT_TIMEOUT_S = 30
@@ -34,6 +35,11 @@ def _clear_errors() -> Iterator[None]:
     except ConfigurationError as error:
         typer.secho(error.detail, fg="red", err=True)
         raise typer.Exit(1) from None
+
+
+def _warn(content: dict[str, Any]) -> None:
+    for warning in unfair(content):
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
 def _step(message: str, action: Callable[[], T]) -> T:
@@ -59,10 +65,11 @@ def up(
     """Start Ray, deploy the config and wait until both backends have reported."""
     with _clear_errors():
         content = load_config(config)
+        _warn(content)
         if _already_running(folder, mode):
             return
         http_port = content.get("http_options", {}).get("port", 8000)
-        ports = node.Ports(http=http_port, dashboard=dashboard_port, metrics=metrics_port)
+        ports = Ports(http=http_port, dashboard=dashboard_port, metrics=metrics_port)
         _require_free_ports(ports)
         running = _step("Ray", lambda: node.start(folder, ports, mode))
         try:
@@ -75,7 +82,7 @@ def up(
         _introduce(running, state)
 
 
-def _require_free_ports(ports: node.Ports) -> None:
+def _require_free_ports(ports: Ports) -> None:
     remedies = {
         "http": "set http_options.port in the config",
         "dashboard": "use --dashboard-port",
@@ -83,7 +90,7 @@ def _require_free_ports(ports: node.Ports) -> None:
     }
     for name, remedy in remedies.items():
         port = getattr(ports, name)
-        node.require_free(port, name, f"see which with: ss -ltnp 'sport = :{port}', or {remedy}")
+        require_free(port, name, f"see which with: ss -ltnp 'sport = :{port}', or {remedy}")
 
 
 def _already_running(folder: Path, mode: Mode) -> bool:
@@ -146,7 +153,7 @@ def _shut_down(running: node.Node) -> None:
     deadline = time.monotonic() + _PORT_TIMEOUT_S
     while True:
         try:
-            return node.require_free(running.ports.http, "http", "it was not started by make serve")
+            return require_free(running.ports.http, "http", "it was not started by make serve")
         except ConfigurationError:
             # A process can be gone from the list while the system still closes its sockets.
             if time.monotonic() > deadline:
@@ -166,6 +173,7 @@ def split(
         if running is None or deploy.readiness(running) is None:
             raise ConfigurationError("nothing is running here; start it with: make serve")
         content = _edit_fraction(config, onnx)
+        _warn(content)
         _step(f"onnx_fraction {onnx:g}", lambda: _deploy_and_wait(running, content, onnx))
 
 
@@ -176,7 +184,11 @@ def _deploy_and_wait(running: node.Node, content: dict[str, Any], onnx: float) -
 
 def _edit_fraction(config: Path, onnx: float) -> dict[str, Any]:
     """Change the one number, keeping comments and all else; the file stays as it was if the result is not valid."""
-    before = config.read_text()
+    try:
+        before = config.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        told = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigurationError(f"{config}: {told}; --config names the file that serve deploy takes") from None
     after, count = _FRACTION.subn(rf"\g<1>{onnx}", before)
     if count != 1:
         raise ConfigurationError(f"{config}: expected one onnx_fraction, found {count}; edit it by hand")

@@ -5,9 +5,10 @@ Both are chosen by environment variables of the Ray node, so they are no part of
 
 import os
 import shlex
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+
+from serve_app.local.ports import free_port
 
 _WRAPPER = """#!/bin/sh
 # Ray's template opens HAProxy's statistics and metrics to the network and its admin socket to every user.
@@ -26,11 +27,8 @@ class Mode(StrEnum):
     fast = "fast"
 
 
-def environment(mode: Mode, folder: Path, quiet_port: Callable[[], int]) -> dict[str, str]:
-    """What the Ray node is started with; `folder` is the node's own and holds a script for the fast mode.
-
-    `quiet_port` gives ports that nobody else is handed: HAProxy takes them only once the first deploy comes.
-    """
+def environment(mode: Mode, folder: Path) -> dict[str, str]:
+    """What the Ray node is started with; `folder` is the node's own and holds a script for the fast mode."""
     if mode is Mode.simple:
         return {
             "RAY_SERVE_PROXY_USE_GRPC": "1",
@@ -42,9 +40,10 @@ def environment(mode: Mode, folder: Path, quiet_port: Callable[[], int]) -> dict
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder)),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, (os.cpu_count() or 1) // 4)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(quiet_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(quiet_port()),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(quiet_port()),
+        # HAProxy takes its ports only once the first deploy comes.
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         # What is logged shall be there to read, not after a thousand lines.
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         # A router that is replaced drains for 30 s by default: longer than any request is given.

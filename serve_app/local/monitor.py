@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+import psutil
 import typer
 import yaml
 
 from serve_app.errors import ConfigurationError
 from serve_app.local import deploy, node
+from serve_app.local.ports import require_free
 
 SHIPPED = Path("configs/prometheus")
 _DISCOVERY = "prom_metrics_service_discovery.json"
@@ -28,9 +30,10 @@ _STOP_TIMEOUT_S = 10
 def discovery_file(running: node.Node) -> Path:
     """Where this node's Ray lists its agents; the link in /tmp/ray names those of the Ray that was started last."""
     for process in running.processes():
-        for argument in process.cmdline():
-            if argument.startswith("--session-dir="):
-                return Path(argument.partition("=")[2]) / _DISCOVERY
+        with contextlib.suppress(psutil.NoSuchProcess):  # gone meanwhile
+            for argument in process.cmdline():
+                if argument.startswith("--session-dir="):
+                    return Path(argument.partition("=")[2]) / _DISCOVERY
     raise ConfigurationError("no process of Ray tells its session; is the service running?")
 
 
@@ -95,14 +98,14 @@ def main(
         running = node.remembered(folder)
         if running is None or deploy.readiness(running) is None:
             raise ConfigurationError("nothing is running here; start it with: make serve")
-        node.require_free(port, "Prometheus", "choose another with --port")
+        require_free(port, "Prometheus", "choose another with --port")
         write_config(running, folder / "prometheus")
         with prometheus(folder / "prometheus", port) as url:
             # Both set here: a program started in the background inherits an ignored Ctrl-C.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
-            typer.echo(f"Prometheus is at {url} (alerts: {url}/alerts, targets: {url}/targets). Ctrl-C ends it.")
             with contextlib.suppress(KeyboardInterrupt):
+                typer.echo(f"Prometheus is at {url} (alerts: {url}/alerts, targets: {url}/targets). Ctrl-C ends it.")
                 while True:
                     time.sleep(3600)
     except ConfigurationError as error:

@@ -15,32 +15,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serve_app.errors import ConfigurationError
 from serve_app.local import modes
 from serve_app.local.modes import Mode
+from serve_app.local.ports import Ports, free_port
 
 _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
 _CLUSTER = "ray/ray_current_cluster"
 _START_TIMEOUT_S = 60
-_STOP_PATIENCE_S = 4
-# Above the ports of Ray's workers, below those of its HTTP replicas and of the system's outgoing connections.
-_QUIET_PORTS = range(20_000, 30_000)
+_STOP_PATIENCE_S = {signal.SIGTERM: 4, signal.SIGKILL: 30}
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 # Ray's default of 10 s would make every scrape up to 10 s old. Ray forgets a gauge after two intervals, so that what it
 # says of its nodes, every 5 s by default, would come and go.
 _METRICS_REPORT_MS, _NODE_REPORT_MS = 1800, 3000
-
-
-class Ports(BaseModel):
-    """Where the node listens; 0 lets the system choose."""
-
-    model_config = ConfigDict(frozen=True)
-
-    http: int = 8000
-    dashboard: int = 8265
-    metrics: int = 8090
+# The system tells the time of its boot in whole seconds, and process times in clock ticks.
+_CLOCK_SLACK_S = 2.0
 
 
 class Node(BaseModel):
@@ -52,7 +43,7 @@ class Node(BaseModel):
     ports: Ports
     mode: Mode = Mode.simple
     pid: int
-    started: float
+    leader_born: float
     gcs_port: int = 0
 
     @property
@@ -72,15 +63,32 @@ class Node(BaseModel):
 
     def processes(self) -> list[psutil.Process]:
         """Every living process of this node."""
+        if _is_strangers(self):
+            return []
         return [process for process in psutil.process_iter() if _belongs(process, self)]
+
+
+def born(pid: int) -> float:
+    """When a process began, in seconds after the machine did: this survives a clock that is set.
+
+    Raises psutil.NoSuchProcess.
+    """
+    return psutil.Process(pid).create_time() - psutil.boot_time()
+
+
+def _is_strangers(node: Node) -> bool:
+    """Whether the number of the session's leader was given to another process, as happens after a reboot."""
+    try:
+        return abs(born(node.pid) - node.leader_born) > _CLOCK_SLACK_S
+    except psutil.NoSuchProcess:
+        return False  # it died, its children may live
 
 
 def _belongs(process: psutil.Process, node: Node) -> bool:
     try:
-        # The time guards against a number that was given to a stranger after a reboot.
         return (
             os.getsid(process.pid) == node.pid
-            and process.create_time() >= node.started
+            and born(process.pid) > node.leader_born - _CLOCK_SLACK_S
             and process.status() != psutil.STATUS_ZOMBIE
         )
     except (psutil.Error, OSError):
@@ -93,33 +101,17 @@ def remembered(folder: Path) -> Node | None:
         return Node.model_validate_json((folder / _STATE).read_bytes())
     except FileNotFoundError:
         return None
+    except (ValidationError, OSError) as error:
+        told = error.strerror if isinstance(error, OSError) else "damaged"
+        remedy = "end its processes by hand (ps -e | grep ray) and delete the file"
+        raise ConfigurationError(f"{folder / _STATE}, which tells what was started, is {told}; {remedy}") from None
 
 
-def require_free(port: int, what: str, remedy: str) -> None:
-    """Raise ConfigurationError if something on this machine listens on `port`."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            raise ConfigurationError(f"port {port} ({what}) is in use by another program; {remedy}") from None
-
-
-def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _quiet_port() -> int:
-    """A free port that neither the system nor Ray hands out by itself, so that it is still free some seconds later."""
-    while True:
-        port = secrets.choice(_QUIET_PORTS)
-        with contextlib.suppress(ConfigurationError):
-            require_free(port, "HAProxy", "")
-            return port
+def _write_state(node: Node) -> None:
+    """In one step: half a file would be a node that nobody can stop."""
+    fresh = node.folder / f"{_STATE}.new"
+    fresh.write_text(node.model_dump_json())
+    fresh.replace(node.folder / _STATE)
 
 
 def start(
@@ -131,12 +123,11 @@ def start(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_secret(folder / _TOKEN)
-    started = time.time() - 1  # process times are rounded to the clock tick
-    environment = _environment(folder) | modes.environment(mode, folder, _quiet_port) | dict(extra_environment or {})
+    environment = _environment(folder) | modes.environment(mode, folder) | dict(extra_environment or {})
     gcs_port = free_port()
     pid = _spawn(_command(ports, gcs_port), os.environ | environment, folder / _LOG)
-    node = Node(folder=folder.resolve(), ports=ports, mode=mode, pid=pid, started=started, gcs_port=gcs_port)
-    (folder / _STATE).write_text(node.model_dump_json())
+    node = Node(folder=folder.resolve(), ports=ports, mode=mode, pid=pid, leader_born=born(pid), gcs_port=gcs_port)
+    _write_state(node)
     try:
         _await_dashboard(node)
     except BaseException:
@@ -207,11 +198,13 @@ def _log_tail(folder: Path, lines: int = 15) -> str:
 
 def stop(node: Node) -> None:
     """End every process of the node and forget it. Returns only when none is left."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + _STOP_PATIENCE_S
+    for number, patience_s in _STOP_PATIENCE_S.items():
+        deadline = time.monotonic() + patience_s
         _send(node, number)
         while (left := node.processes()) and time.monotonic() < deadline:
             psutil.wait_procs(left, timeout=0.2)
+            if number is signal.SIGKILL:
+                _send(node, number)  # also to what was begun since
     with contextlib.suppress(ChildProcessError):
         os.waitpid(node.pid, os.WNOHANG)  # ours to collect only if we started it
     _withdraw_address(node)

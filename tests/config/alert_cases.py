@@ -61,6 +61,11 @@ def gauge(name: str, value: float, labels: str = "") -> Series:
     }
 
 
+def runs(backend: str, fingerprint: str) -> Series:
+    """What a backend says it runs."""
+    return gauge("ray_detect_build_info", 1, f',backend="{backend}",fingerprint="{fingerprint}"')
+
+
 ONNX = ',backend="onnx"'
 FRACTION = "ray_detect_onnx_fraction"
 HALF_AND_HALF = requests("torch", "ok", 15) | requests("onnx", "ok", 15)
@@ -72,8 +77,14 @@ CASES: dict[str, Case] = {
         patience_minutes=10,
     ),
     "DetectErrorRatio": Case(
-        failing=requests("onnx", "ok", 14) | requests("onnx", "rescued", 1) | requests("torch", "ok", 15),
-        passing=HALF_AND_HALF | requests("onnx", "invalid", 5) | requests("torch", "cancelled", 5),
+        failing=requests("onnx", "ok", 14)
+        | requests("onnx", "rescued", 1)
+        | requests("onnx", "hurried", 15)
+        | requests("torch", "ok", 15),
+        passing=HALF_AND_HALF
+        | requests("onnx", "invalid", 5)
+        | requests("torch", "cancelled", 5)
+        | requests("onnx", "hurried", 5),
         patience_minutes=5,
     ),
     "DetectBackendDown": Case(
@@ -94,6 +105,11 @@ CASES: dict[str, Case] = {
     "DetectDisagreement": Case(
         failing=shadow(agree=14, disagree=1),
         passing=shadow(agree=15, disagree=0),
+        patience_minutes=5,
+    ),
+    "DetectDifferentWeights": Case(
+        failing=runs("torch", "sha256:a") | runs("onnx", "sha256:b"),
+        passing=runs("torch", "sha256:a") | runs("onnx", "sha256:a"),
         patience_minutes=5,
     ),
     "DetectPolicyRejected": Case(

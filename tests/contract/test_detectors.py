@@ -1,5 +1,7 @@
 """The contract of serve_app.detection.contract.Detector, asked of every engine."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,18 @@ def test_a_batch_answers_like_its_images_one_by_one(detector: Detector) -> None:
     for index in range(3):
         alone = detector.infer(batch[index : index + 1])
         np.testing.assert_allclose(together.logits[index], alone.logits[0], atol=bound, rtol=bound)
+
+
+def test_two_threads_at_the_same_time_get_what_each_gets_alone(detector: Detector) -> None:
+    if detector.info.engine == "openvino":
+        pytest.skip("OpenVINO runs one inference at once: the settings refuse more")
+    images = [pixels(*size, seed=seed) for seed, size in enumerate(SIZES * 8)]
+    alone = [detector.infer(image) for image in images]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(detector.infer, images))
+    for found, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-5)
 
 
 def test_the_same_image_gets_the_same_answer_after_other_grids(detector: Detector) -> None:

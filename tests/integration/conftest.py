@@ -9,7 +9,8 @@ from PIL import Image
 
 from bench.service import ROOT, Service, artifact_of_the_checkout
 from serve_app.local.modes import Mode
-from serve_app.local.node import Node, Ports, free_port, running
+from serve_app.local.node import Node, running
+from serve_app.local.ports import Ports, free_port
 
 __all__ = ["PHOTOS", "ROOT", "Service", "artifact_of_the_checkout"]
 

@@ -12,7 +12,8 @@ import httpx
 import yaml
 
 from serve_app.local import monitor
-from serve_app.local.node import Node, free_port
+from serve_app.local.node import Node
+from serve_app.local.ports import free_port
 from tests.config.prometheus_tools import FOLDER, find_tool
 
 # Minutes of the shipped rules become seconds, so that one run of some minutes sees windows end and alerts fire.

@@ -1,7 +1,9 @@
 """An arm that cannot load never blocks the application: it says why and what repairs it; a reload brings it back."""
 
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.integration import artifacts
 from tests.integration.conftest import ROOT, Service
+from tests.integration.faults import eventually
 
 pytestmark = pytest.mark.integration
 Detect = Callable[..., httpx.Response]
@@ -83,6 +86,26 @@ def test_the_torch_arm_never_blocks_it_either(
     repairs.deploy("TorchDeployment", checkpoint=str(checkpoint))
     assert_answered(detect, "torch", "torch")
     assert service.pids() == pids
+
+
+def test_serve_replaces_a_replica_whose_inference_never_ends(service: Service, detect: Detect) -> None:
+    # More often than the router's second of sparing it: Serve counts failures in a row.
+    often = {"health_check_period_s": 0.2}
+    service.deploy(Router={"onnx_fraction": 1.0}, OnnxDeployment={"inference_limit_s": 1e-4, "options": often})
+    before = service.pids()
+    over = threading.Event()
+
+    def keep_it_busy() -> set[int]:
+        return {detect().status_code for _ in iter(over.is_set, True)}
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(keep_it_busy) for _ in range(4)]
+        try:
+            eventually(lambda: service.pids()["OnnxDeployment"] not in ([], before["OnnxDeployment"]), timeout_s=90)
+        finally:
+            over.set()
+    assert set().union(*(answer.result() for answer in answers)) == {200}
+    assert service.pids()["TorchDeployment"] == before["TorchDeployment"]
 
 
 def test_with_both_arms_broken_the_answer_is_an_honest_503(service: Service, repairs: Repairs, detect: Detect) -> None:

@@ -15,8 +15,13 @@ pytestmark = pytest.mark.integration
 def test_a_quick_round_measures_every_part(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     command = [sys.executable, "-m", "bench.scaling", "--quick", "--mode", "simple", "--out", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            _, error = run.communicate(timeout=400)
+        except subprocess.TimeoutExpired:
+            run.terminate()  # it ends its node, which lives in a session of its own
+            raise
+    assert run.returncode == 0, error
     (measured,) = json.loads((tmp_path / "scaling.json").read_text())["measured"]
     for window in measured["scaling"] + measured["ceiling"]:
         assert window["answered"] > 0

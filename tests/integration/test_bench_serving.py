@@ -18,6 +18,7 @@ from bench.serving.__main__ import run
 from bench.serving.contenders import Name, Setup
 from bench.serving.loads import Span
 from bench.serving.measure import Plan
+from bench.serving.processes import of_each
 
 pytestmark = pytest.mark.integration
 
@@ -35,14 +36,12 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def carriers(mark: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark and process.pid != os.getpid():
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    marked = of_each(psutil.process_iter(), lambda process: (process, process.environ().get(MARK)))
+    return [process for process, value in marked if value == mark and process.pid != os.getpid()]
+
+
+def commands(processes: list[psutil.Process]) -> list[str]:
+    return list(of_each(processes, lambda process: " ".join(process.cmdline())))
 
 
 def until_none_carries(mark: str) -> list[psutil.Process]:
@@ -69,19 +68,24 @@ def test_it_measures_ours_beside_bare(tmp_path: Path, mark: str, capsys: pytest.
         assert row.figures.memory_bytes > 10_000_000
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"serving.json", "serving.md", "serving.png"}
     assert len(json.loads((tmp_path / "out/serving.json").read_text())["rows"]) == len(rows)
-    left = [process for process in until_none_carries(mark) if "resource_tracker" not in " ".join(process.cmdline())]
+    left = [command for command in commands(until_none_carries(mark)) if "resource_tracker" not in command]
     assert left == []
 
 
 def test_it_ends_its_servers_when_it_is_told_to_stop(tmp_path: Path, mark: str) -> None:
     command = [sys.executable, "-m", "bench.serving", "--quick", "--only", "bare", "--out", str(tmp_path)]
     benchmark = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not any("bare_server" in " ".join(process.cmdline()) for process in carriers(mark)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    benchmark.send_signal(signal.SIGTERM)
-    _, error = benchmark.communicate(timeout=60)
-    assert benchmark.returncode == 2
-    assert error == "error: interrupted; every server was ended\n"
-    assert until_none_carries(mark) == []
+    try:
+        deadline = time.monotonic() + 60
+        while not any("bare_server" in command for command in commands(carriers(mark))):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        benchmark.send_signal(signal.SIGTERM)
+        _, error = benchmark.communicate(timeout=60)
+        assert benchmark.returncode == 2
+        assert error == "error: interrupted; every server was ended\n"
+        assert until_none_carries(mark) == []
+    finally:
+        for process in carriers(mark):
+            process.kill()
+        benchmark.wait()

@@ -7,7 +7,7 @@ from bench.chaos.faults import freeze_replicas, kill_replicas, kill_routers
 from bench.service import Service
 
 pytestmark = pytest.mark.integration
-DYING_S = 0.5  # until the system has closed a killed process' sockets, it still takes connections
+DYING_S = 2.0  # until the system has closed a killed process' sockets, it still takes connections
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from serve_app.local import node
+from serve_app.local.ports import free_port, require_free
 from tests.integration.conftest import PHOTOS, ROOT, artifact_of_the_checkout
 
 pytestmark = pytest.mark.integration
@@ -26,10 +27,10 @@ def backend_of(url: str) -> str:
 
 def test_up_split_and_down(tmp_path: Path) -> None:
     artifact_of_the_checkout()
-    port, folder, config = node.free_port(), tmp_path / "run", tmp_path / "config.yaml"
+    port, folder, config = free_port(), tmp_path / "run", tmp_path / "config.yaml"
     config.write_text((ROOT / "serve_config.yaml").read_text().replace("port: 8000", f"port: {port}"))
     here = ("--config", config, "--folder", folder)
-    ports = ("--dashboard-port", node.free_port(), "--metrics-port", node.free_port())
+    ports = ("--dashboard-port", free_port(), "--metrics-port", free_port())
     try:
         up = run("up", *here, *ports)
         assert up.returncode == 0, up.stdout + up.stderr
@@ -49,4 +50,4 @@ def test_up_split_and_down(tmp_path: Path) -> None:
     assert down.returncode == 0, down.stdout + down.stderr
     assert running is not None
     assert running.processes() == []
-    node.require_free(port, "http", "")
+    require_free(port, "http", "")

@@ -7,7 +7,7 @@ import sys
 import httpx
 import pytest
 
-from serve_app.local.node import free_port
+from serve_app.local.ports import free_port
 from tests.config.prometheus_tools import find_tool
 from tests.integration.conftest import ROOT, Service
 

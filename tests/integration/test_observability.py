@@ -25,8 +25,9 @@ from serve_app.metrics import SERIES, latency_buckets
 from tests.config.dashboards import Query, queries
 from tests.config.prometheus_tools import FOLDER, promtool
 from tests.integration.conftest import Service
+from tests.integration.faults import frozen
 from tests.integration.prometheus import Prometheus, in_short_windows, watching
-from tests.integration.traffic import Sent, around_quantile, hanging, send, slowed_down
+from tests.integration.traffic import Sent, around_quantile, send, slowed_down
 
 pytestmark = pytest.mark.integration
 
@@ -93,8 +94,9 @@ def _slow_and_hanging_arm(service: Service, prometheus: Prometheus, photo: bytes
     with slowed_down(pid):
         send(service.url, photo, 100, clients=3)
     prometheus.wait_for_alert("DetectCandidateSlower")
-    service.deploy(Router={**POLICY, "arm_timeout_s": 1.0})
-    with hanging(pid):
+    patient = {"options": {"health_check_timeout_s": 60}}  # else Serve may replace it before the alert fires
+    service.deploy(Router={**POLICY, "arm_timeout_s": 2.0}, OnnxDeployment=patient)
+    with frozen(pid):
         send(service.url, photo, 40, clients=6)
         prometheus.wait_for_alert("DetectBreakerOpen")
 

@@ -30,7 +30,7 @@ def test_a_storm_is_answered_or_refused_and_passes(service: Service, photo: byte
 def real_overload(service: Service, target: Target) -> Overload:
     """Where the machine became faster after its capacity was measured, the storm was none, and is taken anew."""
     for _ in range(STORMS):
-        result = overload(service, target, seconds=5)
+        result = overload(service, target, seconds=5, slack=4)  # neighbours come and go
         assert result.neither == []
         if result.refused:
             return result
@@ -44,7 +44,7 @@ def test_with_every_place_taken_by_hanging_work_refusals_still_come(
     patient = {"options": {"health_check_timeout_s": 60}}
     service.deploy(Router={"max_inflight": 2, "fallback": False, "deadline_s": 120}, TorchDeployment=patient)
     (torch,) = service.pids()["TorchDeployment"]
-    with concurrent.futures.ThreadPoolExecutor(2) as pool, frozen(torch), counts(client, 5, "detect_overloaded_total"):
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, counts(client, 5, "detect_overloaded_total"), frozen(torch):
         held = [pool.submit(detect, X_Request_Timeout_Ms="55000") for _ in range(2)]
         eventually(lambda: counted(client, "detect_inflight", backend="torch") == 2)
         for _ in range(5):

@@ -1,5 +1,6 @@
 """Clients that keep their own books of what they sent and saw. Used by test_observability."""
 
+import contextlib
 import itertools
 import math
 import threading
@@ -61,7 +62,8 @@ def slowed_down(pid: int, stopped_s: float = 0.4, running_s: float = 0.1) -> Ite
 
     def pulse() -> None:
         for stopped in itertools.cycle((True, False)):
-            (process.suspend if stopped else process.resume)()
+            with contextlib.suppress(psutil.NoSuchProcess):  # Serve may have replaced it
+                (process.suspend if stopped else process.resume)()
             if done.wait(stopped_s if stopped else running_s):
                 return
 
@@ -72,15 +74,5 @@ def slowed_down(pid: int, stopped_s: float = 0.4, running_s: float = 0.1) -> Ite
     finally:
         done.set()
         thread.join()
-        process.resume()
-
-
-@contextmanager
-def hanging(pid: int) -> Iterator[None]:
-    """Stop a process, as one that waits for ever."""
-    process = psutil.Process(pid)
-    process.suspend()
-    try:
-        yield
-    finally:
-        process.resume()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()

@@ -32,6 +32,7 @@ class FakeArm:
         self.takes_s = 0.0
         self.given: list[float] = []
         self.only_if_idle: list[bool] = []
+        self.last_resort: list[bool] = []
 
     async def detect(
         self,
@@ -44,6 +45,7 @@ class FakeArm:
     ) -> DetectionResult:
         self.given.append(timeout_s)
         self.only_if_idle.append(only_if_idle)
+        self.last_resort.append(last_resort)
         await asyncio.sleep(min(self.takes_s, timeout_s))
         if self.takes_s > timeout_s:
             raise BackendFailure("timeout", ERRORS["timeout"])

@@ -68,6 +68,12 @@ def test_a_lonely_detection_close_to_the_threshold_is_not_held_against_it(score:
         assert result.unmatched == (0 if agrees else 1)
 
 
+def test_iou_of_equal_half_and_distant_boxes() -> None:
+    first = np.asarray([[0.0, 0, 10, 10]])
+    others = np.asarray([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]])
+    assert iou_matrix(first, others).tolist() == [[1.0, 0.5, 0.0]]
+
+
 def test_matched_share_counts_both_sides() -> None:
     result = agreement([SHIRT, PANTS], [SHIRT, found("hat", 0.9, 0, 0, 50, 50)])
     assert (result.matched, result.unmatched) == (1, 2)

@@ -56,7 +56,52 @@ def test_a_missing_user_config_is_named(tmp_path: Path) -> None:
     assert "deployments[OnnxDeployment].user_config: missing" in problems(tmp_path, cut)
 
 
-@pytest.mark.parametrize(("text", "named"), [("a: [", "not valid YAML"), ("- 1", "expected a mapping")])
+def test_the_arms_of_the_shipped_file_can_be_compared() -> None:
+    assert check.unfair(check.load_config(ROOT / "serve_config.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (
+            "checkpoint: demo/checkpoint",
+            "checkpoint: other",
+            "user_config.checkpoint is 'other' for TorchDeployment, 'demo/checkpoint' for OnnxDeployment: "
+            "the arms answer from different weights",
+        ),
+        (
+            "threads: 2",
+            "threads: 4",
+            "user_config.threads is 4 for TorchDeployment, 2 for OnnxDeployment: "
+            "their latencies do not compare the engines",
+        ),
+        (
+            "reload: 0",
+            "inferences_at_once: 2",
+            "user_config.inferences_at_once is 2 for TorchDeployment, 1 for OnnxDeployment: "
+            "their latencies do not compare the engines",
+        ),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_a_warning(tmp_path: Path, before: str, after: str, told: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(SHIPPED.replace(before, after, 1))
+    assert check.unfair(check.load_config(path)) == [told]
+
+
+def test_threads_say_nothing_about_a_gpu(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(SHIPPED.replace("device: cpu", "device: cuda").replace("threads: 2", "threads: 1", 1))
+    assert check.unfair(check.load_config(path)) == []
+
+
+def test_what_is_not_ours_is_not_warned_of() -> None:
+    assert check.unfair({"applications": [{"name": "other", "import_path": "other:app"}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("a: [", "not valid YAML"), ("x: 2020-13-45", "not valid YAML"), ("- 1", "expected a mapping")]
+)
 def test_what_is_no_config_is_refused(tmp_path: Path, text: str, named: str) -> None:
     assert named in problems(tmp_path, text)
 

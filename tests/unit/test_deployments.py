@@ -17,7 +17,7 @@ from serve_app.deployments import Arm, OnnxDeployment, TorchDeployment
 from serve_app.detection.contract import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.detection.pipeline import Pipeline
 from serve_app.errors import BackendUnavailable, ConfigurationError, DeadlineExceeded, EngineFailed, Overloaded
-from serve_app.settings import LimitSettings
+from serve_app.settings import ArmSettings, LimitSettings, parse
 
 SPEC = ModelSpec(
     labels=["shirt"],
@@ -76,7 +76,8 @@ class FakeArm(Arm):
     def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
         if self.raises:
             raise self.raises
-        return Pipeline(self.detector, SPEC, self._limits), "sha256:abc"
+        settings = parse(ArmSettings, user_config, "Fake.user_config")
+        return self._pipeline_of(self.detector, SPEC, settings), "sha256:abc"
 
 
 @pytest.fixture
@@ -115,7 +116,18 @@ def test_a_loaded_arm_says_what_it_runs_and_answers(arm: FakeArm) -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ConfigurationError("no artifact; run: python -m export"), "no artifact; run: python -m export"),
+        (
+            ConfigurationError("no artifact; run: x, then change FakeArm.user_config.reload"),
+            "no artifact; run: x, then change FakeArm.user_config.reload",
+        ),
+        (
+            ConfigurationError("c/config.json: not valid JSON"),
+            "c/config.json: not valid JSON; then change FakeArm.user_config.reload",
+        ),
+        (
+            ConfigurationError("FakeArm.user_config.thread: unknown key"),
+            "FakeArm.user_config.thread: unknown key; correct it and deploy",
+        ),
         (
             ModuleNotFoundError("No module named 'fakelib'"),
             "ModuleNotFoundError: No module named 'fakelib'; run: pip install --force-reinstall -c constraints.txt "
@@ -203,12 +215,50 @@ def test_what_is_only_wanted_when_idle_is_refused_while_busy(arm: FakeArm) -> No
     assert arm.detector.inferences == 2
 
 
+def test_two_inferences_run_at_once_where_the_configuration_says_so(arm: FakeArm) -> None:
+    arm.reconfigure({"inferences_at_once": 2})
+    arm.detector.inferences = 0
+
+    async def go() -> None:
+        arm.detector.go_on.clear()
+        running = [asyncio.ensure_future(detect(arm)) for _ in range(4)]
+        await until(lambda: arm.detector.inferences == 2)
+        await asyncio.sleep(0.05)
+        assert arm.detector.inferences == 2
+        arm.detector.go_on.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(go())
+
+
 def test_an_engine_error_names_no_internals(arm: FakeArm) -> None:
     arm.detector.raises = RuntimeError("/srv/model: address 0x7f")
     with pytest.raises(EngineFailed, match=r"^fake failed: RuntimeError$"):
         asyncio.run(detect(arm))
     arm.detector.raises = None
     asyncio.run(detect(arm))
+
+
+def test_an_engine_that_hangs_fails_the_health_check_until_it_comes_back(arm: FakeArm) -> None:
+    arm.reconfigure({"inference_limit_s": 0.05})
+    arm.detector.inferences = 0
+
+    async def go() -> None:
+        arm.detector.go_on.clear()
+        await arm.check_health()
+        hanging = asyncio.ensure_future(detect(arm))
+        await until(lambda: arm.detector.inferences == 1)
+        await asyncio.sleep(0.1)
+        with pytest.raises(EngineFailed, match="fake has been in one inference for"):
+            await arm.check_health()
+        told = await arm.status()
+        assert (told.state, "inference_limit_s" in (told.reason or "")) == ("unavailable", True)
+        arm.detector.go_on.set()
+        await hanging
+        await arm.check_health()
+        assert (await arm.status()).state == "ready"
+
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize(

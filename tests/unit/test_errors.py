@@ -22,10 +22,18 @@ def test_the_clients_faults_and_ours_are_apart() -> None:
     ours = {error.__name__ for error in FAMILY if error.status >= 500}
     assert ours == {
         "ServingError", "Overloaded", "BackendUnavailable", "EngineFailed", "BadOutput", "DeadlineExceeded",
-        "ConfigurationError",
+        "ConfigurationError", "UnreadableModel",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("error", [error for error in FAMILY if error.status == 503])
 def test_what_may_be_tried_again_says_when(error: type[errors.ServingError]) -> None:
     assert error.retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(ValueError("two\n  lines"), "two lines"), (KeyError(), "KeyError"), (OSError("x" * 999), "x" * 200)],
+)
+def test_another_librarys_error_fits_on_one_line(error: Exception, told: str) -> None:
+    assert errors.one_line(error) == told

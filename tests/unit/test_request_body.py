@@ -143,8 +143,11 @@ def test_good_thresholds(value: Any) -> None:
     assert parse_options({"threshold": value}).threshold == float(value)
 
 
+NESTED: list[Any] = []
+for _ in range(100_000):
+    NESTED = [NESTED]
 BAD: dict[str, list[Any]] = {
-    "threshold": [-0.1, 1.1, "nan", "inf", "", "x", True, None, [0.5], 10**400, "1" * 5000],
+    "threshold": [-0.1, 1.1, "nan", "inf", "", "x", True, None, [0.5], 10**400, "1" * 5000, NESTED],
     "max_detections": [0, 101, 1.5, "1.5", "-1", False, {}, "1e999"],
 }
 

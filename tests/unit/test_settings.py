@@ -22,6 +22,8 @@ from serve_app.settings import AppSettings, OnnxSettings, TorchSettings, Traffic
         (TorchSettings, {"device": "gpu"}, "Router.device"),
         (TorchSettings, {"threads": 0}, "Router.threads"),
         (OnnxSettings, {"providers": []}, "Router.providers"),
+        (TorchSettings, {"max_batch": 4, "inferences_at_once": 2}, "Router: max_batch 4 and inferences_at_once 2"),
+        (OnnxSettings, {"engine": "openvino", "inferences_at_once": 2}, "Router: engine openvino runs one"),
         (AppSettings, {"limits": {"max_body": 1}}, "Router.limits.max_body: unknown key"),
     ],
 )

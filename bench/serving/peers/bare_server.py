@@ -12,16 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bench.serving.peers.detector import Detector, port
+from bench.serving.peers.detector import WORKERS, Detector, port
 
-# As in our arm: one image in the engine, one being prepared for it, one being finished.
-_WORKERS = 3
+# As in our arm: images in the engine, one being prepared for it, one being finished.
+_THREADS = WORKERS + 2
 
 
 def build() -> Starlette:
     """The application around a loaded detector."""
-    detector = Detector()
-    workers = ThreadPoolExecutor(_WORKERS)
+    detector = Detector(inferences_at_once=WORKERS)
+    workers = ThreadPoolExecutor(_THREADS)
 
     def answer(data: bytes) -> str:
         return detector.detect(data).model_dump_json(include={"image", "detections"})

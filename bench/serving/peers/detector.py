@@ -16,7 +16,7 @@ from serve_app.settings import LimitSettings, OnnxSettings
 PORTS = "DETECT_AB_BENCH_PORTS"
 THREADS = "DETECT_AB_BENCH_THREADS"
 ARTIFACT = "DETECT_AB_BENCH_ARTIFACT"
-WORKERS = 2
+WORKERS = 2  # inferences at once in every server: ours and the bare one run them in one process
 _TIMEOUT_S = 60.0
 
 
@@ -28,14 +28,15 @@ def port(number: int = 0) -> int:
 class Detector:
     """Encoded image in, answer out. Safe for concurrent calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, inferences_at_once: int = 1) -> None:
         settings = OnnxSettings(artifact=os.environ[ARTIFACT], threads=int(os.environ[THREADS]))
         threads.reserve(settings.threads, settings.spinning)
         from serve_app.detection.engines import open_engine
 
         folder = Path(settings.artifact)
         manifest = artifact.load_manifest(folder, "run: python -m export --if-stale")
-        self._pipeline = Pipeline(open_engine(folder, manifest, settings), manifest.spec, LimitSettings())
+        engine = open_engine(folder, manifest, settings)
+        self._pipeline = Pipeline(engine, manifest.spec, LimitSettings(), inferences_at_once=inferences_at_once)
         self._pipeline.warm_up()
 
     def detect(self, data: bytes) -> DetectionResult:

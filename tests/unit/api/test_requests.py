@@ -100,11 +100,8 @@ def test_a_declared_body_over_the_limit_is_refused(client: TestClient, service: 
 
 
 def test_an_undeclared_body_is_cut_off_at_the_limit(client: TestClient, service: FakeService) -> None:
-    sent = []
-
     def chunks() -> Iterator[bytes]:
         for _ in range(100):
-            sent.append(1)
             yield b"x" * 300
 
     response = client.post("/detect", content=chunks(), headers={"Content-Type": "image/jpeg"})

@@ -7,7 +7,7 @@ import pytest
 
 from bench import machine, measure, subjects
 from bench.contenders import REFERENCE, Contender
-from bench.messages import Order
+from bench.messages import Order, Task
 from bench.process import Process
 from bench.statistics import Ratio
 from bench.subjects import Subject
@@ -40,7 +40,7 @@ def test_every_engine_runs_every_round_at_every_size(
 def test_a_worker_is_a_detector_that_says_what_it_cost(tiny: Path, tiny_artifact: Path) -> None:
     with Process(Order("onnxruntime", "fp32", tiny, tiny_artifact, 1, False)) as process:
         assert process.info.engine == "onnxruntime"
-        answer = process.answer(np.zeros((1, 3, 64, 96), np.float32))
+        answer = process.answer(Task(np.zeros((1, 3, 64, 96), np.float32), at_once=2, repeats=2))
         again = process.infer(np.zeros((1, 3, 64, 96), np.float32))
     assert answer.seconds > 0
     assert answer.peak_bytes > 20_000_000

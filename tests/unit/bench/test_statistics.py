@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.statistics import median, ratio
+from bench.statistics import median, ratio, turned
 
 
 def test_the_ratio_is_reference_time_by_candidate_time() -> None:
@@ -30,3 +30,7 @@ def test_the_interval_holds_the_value_and_narrows_with_rounds() -> None:
 
 def test_the_median_ignores_an_outlier() -> None:
     assert median([1.0, 1.1, 50.0]) == 1.1
+
+
+def test_each_is_the_first_equally_often() -> None:
+    assert [turned("abc", number) for number in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from demo.composite import LEAST_VISIBLE, Canvas, composite, photo_canvas
+from demo import composite as composite_module
+from demo.composite import LEAST_VISIBLE, NOBODY, Canvas, composite, photo_canvas, scene_canvas
+from demo.drawn_bank import drawn_scene
 from demo.labels import LABELS
 from demo.scenes.backdrop import draw_backdrop
 from demo.scenes.garment import draw_garment
-from demo.segment import mask_box
+from demo.scenes.scene import tight_box
 
 SHAPE = (128, 160)
 
@@ -25,14 +28,26 @@ def test_every_box_is_that_of_the_garments_visible_pixels(count: int) -> None:
         assert canvas.pixels.shape == (*SHAPE, 3)
         assert 1 <= len(canvas.labels) == len(canvas.boxes) <= count
         for number, box in enumerate(canvas.boxes):
-            assert box == mask_box(canvas.owners == number)
+            assert box == tight_box(canvas.owners == number)
 
 
 def test_no_garment_is_hidden_by_more_than_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in range(20):
+    whole: list[int] = []
+    shade = composite_module._shade
+
+    def noting(rng: np.random.Generator, pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> None:
+        whole.append(int((alpha > 127).sum()))
+        shade(rng, pixels, alpha)
+
+    monkeypatch.setattr(composite_module, "_shade", noting)
+    least = 1.0
+    for seed in range(40):
+        whole.clear()
         canvas = laid_out(seed, 5)
-        shares = [(canvas.owners == number).sum() for number in range(len(canvas.labels))]
-        assert min(shares) >= LEAST_VISIBLE * 48
+        shares = [(canvas.owners == number).sum() / area for number, area in enumerate(whole)]
+        assert len(shares) == len(canvas.labels)
+        least = min(least, *shares)
+    assert LEAST_VISIBLE <= least < LEAST_VISIBLE + 0.1
 
 
 def test_a_backdrop_too_thin_to_stretch_becomes_a_plain_one() -> None:
@@ -54,3 +69,17 @@ def test_a_photos_garment_stays_in_view(size: tuple[int, int]) -> None:
         assert (right - left) * (bottom - top) > 0.03 * SHAPE[0] * SHAPE[1]
         bright = (canvas.pixels > 200).all(axis=2)
         assert (bright == (canvas.owners == 0)).mean() > 0.97
+
+
+def test_a_scenes_garments_change_colour_but_nothing_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = drawn_scene(0, 0).pixels
+    shape = scene.shape[:2]
+    canvases = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr("demo.composite.RECOLOURED_SHARE", share)
+        canvases.append(scene_canvas(np.random.default_rng(1), scene, shape))
+    plain, dyed = canvases
+    assert (plain.labels, plain.boxes) == (dyed.labels, dyed.boxes)
+    changed = (plain.pixels != dyed.pixels).any(axis=2)
+    assert changed[plain.owners != NOBODY].mean() > 0.9
+    assert not changed[plain.owners == NOBODY].any()

@@ -2,7 +2,7 @@
 
 import torch
 
-from demo.losses import Targets, corners, dense_loss, generalized_iou, set_loss
+from demo.losses import Loss, Targets, corners, dense_loss, generalized_iou, set_loss
 
 NOTHING = 8
 PLACES = torch.full((2, 2), 0.5)
@@ -33,52 +33,51 @@ def test_generalized_iou_of_same_and_distant_boxes() -> None:
 
 def test_perfect_detections_cost_nothing() -> None:
     boxes = torch.tensor([[[0.1, 0.1, 0.1, 0.1], BOX]])
-    assert set_loss(sure([NOTHING, 3]), boxes, ONE, PLACES, repeats=1, nothing_weight=0.3) < 1e-4
+    assert set_loss(sure([NOTHING, 3]), boxes, ONE, PLACES, repeats=1, nothing_weight=0.3).weighted(1) < 1e-4
 
 
 def test_a_wrong_label_and_a_wrong_box_both_cost() -> None:
     boxes = torch.tensor([[[0.1, 0.1, 0.1, 0.1], BOX]])
-    assert set_loss(sure([NOTHING, 4]), boxes, ONE, PLACES, 1, 0.3) > 1
-    assert set_loss(sure([NOTHING, 3]), boxes * 0.5, ONE, PLACES, 1, 0.3) > 0.5
+    misnamed = set_loss(sure([NOTHING, 4]), boxes, ONE, PLACES, 1, 0.3)
+    assert misnamed.naming > 1 > 1e-4 > misnamed.boxes
+    misplaced = set_loss(sure([NOTHING, 3]), boxes * 0.5, ONE, PLACES, 1, 0.3)
+    assert misplaced.boxes > 0.5 > 1e-4 > misplaced.naming
+
+
+def test_names_count_as_often_as_asked() -> None:
+    loss = Loss(torch.tensor(2.0), torch.tensor(1.0)).plus(Loss(torch.tensor(0.5), torch.tensor(0.0)))
+    assert loss.weighted(2) == 6
 
 
 def test_a_duplicate_costs_only_where_one_token_shall_answer() -> None:
     boxes = torch.tensor([[BOX, BOX]])
-    assert set_loss(sure([3, 3]), boxes, ONE, PLACES, repeats=2, nothing_weight=0.3) < 1e-4
-    assert set_loss(sure([3, 3]), boxes, ONE, PLACES, repeats=1, nothing_weight=0.3) > 1
+    assert set_loss(sure([3, 3]), boxes, ONE, PLACES, repeats=2, nothing_weight=0.3).weighted(1) < 1e-4
+    assert set_loss(sure([3, 3]), boxes, ONE, PLACES, repeats=1, nothing_weight=0.3).weighted(1) > 1
 
 
 def test_more_objects_times_repeats_than_tokens_still_match() -> None:
     two = targets([[3, 5]], [[BOX, [0.2, 0.2, 0.1, 0.1]]], [[0, 1]])
     boxes = torch.tensor([[BOX, [0.2, 0.2, 0.1, 0.1], [0.9] * 4]])
-    assert (
-        set_loss(
-            sure([3, 5, NOTHING]),
-            boxes,
-            two,
-            torch.tensor([[0.5, 0.5], [0.2, 0.2], [0.9, 0.9]]),
-            repeats=4,
-            nothing_weight=0.3,
-        )
-        < 1e-4
-    )
+    places = torch.tensor([[0.5, 0.5], [0.2, 0.2], [0.9, 0.9]])
+    loss = set_loss(sure([3, 5, NOTHING]), boxes, two, places, repeats=4, nothing_weight=0.3)
+    assert loss.weighted(1) < 1e-4
 
 
 def test_patches_answer_for_the_garment_they_lie_on() -> None:
     boxes = torch.tensor([[BOX, [0.9] * 4]])
-    assert dense_loss(sure([3, NOTHING]), boxes, ONE) < 1e-4
-    assert dense_loss(sure([NOTHING, 3]), boxes, ONE) > 1
+    assert dense_loss(sure([3, NOTHING]), boxes, ONE).weighted(1) < 1e-4
+    assert dense_loss(sure([NOTHING, 3]), boxes, ONE).weighted(1) > 1
 
 
 def test_an_image_without_garments_is_no_error() -> None:
     empty = targets([[-1]], [[[0.5] * 4]], [[-1, -1]])
     logits, boxes = sure([NOTHING, NOTHING]), torch.tensor([[BOX, BOX]])
-    assert set_loss(logits, boxes, empty, PLACES, 1, 0.3) < 1e-4
-    assert dense_loss(logits, boxes, empty) < 1e-4
+    assert set_loss(logits, boxes, empty, PLACES, 1, 0.3).weighted(1) < 1e-4
+    assert dense_loss(logits, boxes, empty).weighted(1) < 1e-4
 
 
 def test_the_token_whose_place_is_nearest_answers() -> None:
     boxes = torch.tensor([[BOX, BOX]])
     near, far = [0.5, 0.5], [0.1, 0.9]
-    assert set_loss(sure([NOTHING, 3]), boxes, ONE, torch.tensor([far, near]), 1, 0.3) < 1e-4
-    assert set_loss(sure([NOTHING, 3]), boxes, ONE, torch.tensor([near, far]), 1, 0.3) > 1
+    assert set_loss(sure([NOTHING, 3]), boxes, ONE, torch.tensor([far, near]), 1, 0.3).weighted(1) < 1e-4
+    assert set_loss(sure([NOTHING, 3]), boxes, ONE, torch.tensor([near, far]), 1, 0.3).weighted(1) > 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demo.scoring import Boxes, Score, iou, true_boxes
+from demo.scoring import Boxes, Score, true_boxes
 
 
 def found(*items: tuple[int, tuple[int, int, int, int], float]) -> Boxes:
@@ -12,12 +12,6 @@ def found(*items: tuple[int, tuple[int, int, int, int], float]) -> Boxes:
 
 
 TRUE = true_boxes([1, 2], [(0, 0, 10, 10), (50, 50, 90, 90)])
-
-
-def test_iou_of_equal_half_and_distant_boxes() -> None:
-    first = np.asarray([[0.0, 0, 10, 10]])
-    others = np.asarray([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]])
-    assert iou(first, others).tolist() == [[1.0, 0.5, 0.0]]
 
 
 def test_a_wrong_label_is_located_but_not_named() -> None:

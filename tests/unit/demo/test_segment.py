@@ -7,8 +7,9 @@ import pytest
 
 from demo.photo_folder import list_photos, read_photo
 from demo.scenes import render_scene
-from demo.scoring import iou
-from demo.segment import mask_box, segment_garment
+from demo.scenes.scene import tight_box
+from demo.segment import segment_garment
+from serve_app.agreement import iou_matrix
 
 
 def test_box_of_a_lone_garment_is_found() -> None:
@@ -17,7 +18,7 @@ def test_box_of_a_lone_garment_is_found() -> None:
         item = (scene := render_scene(seed, 300, 400, [0])).objects[0]
         segment = segment_garment(scene.pixels)
         box = segment.box if segment else (0, 0, 1, 1)
-        overlaps.append(float(iou(np.asarray([item.box], float), np.asarray([box], float))[0, 0]))
+        overlaps.append(float(iou_matrix(np.asarray([item.box], float), np.asarray([box], float))[0, 0]))
     assert np.median(overlaps) > 0.85
 
 
@@ -26,7 +27,7 @@ def test_mask_has_the_photos_size_and_its_box_is_tight() -> None:
     segment = segment_garment(pixels)
     assert segment is not None
     assert segment.mask.shape == (403, 301)
-    assert segment.box == mask_box(segment.mask)
+    assert segment.box == tight_box(segment.mask)
 
 
 def test_same_photo_same_box() -> None:

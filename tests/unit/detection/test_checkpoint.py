@@ -54,6 +54,8 @@ def test_the_size_of_old_processors_is_understood(folder: Path) -> None:
         ({"id2label": {}}, {}, "labels"),
         ({"id2label": {"5": "x"}}, {}, "cannot read its configuration"),
         ({}, {"size": {"max_height": 3}}, "max_height"),
+        ({"image_size": 512}, {}, "cannot read its configuration"),
+        ({"image_size": [1, 2, 3]}, {}, "cannot read its configuration"),
     ],
 )
 def test_what_is_not_served_is_refused(folder: Path, config: Any, processor: Any, named: str) -> None:

@@ -1,6 +1,7 @@
 """Who gets the engine when: images of one shape together, nobody waiting for company, each its own answer."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -59,8 +60,10 @@ def all_at_once(
     clients = [Client(queue, 0, sizes[0], lambda step: None)]
     assert engine.entered.wait(10)
     clients += [Client(queue, value, size, check) for value, size in enumerate(sizes[1:], 1)]
+    deadline = time.monotonic() + 10
     while len(queue._waiting) < len(clients) - 1:
-        threading.Event().wait(0.005)
+        assert time.monotonic() < deadline, "they do not wait for the engine"
+        time.sleep(0.005)
     engine.go.set()
     for client in clients:
         client.join(10)
@@ -75,6 +78,22 @@ def test_without_batching_each_image_has_its_own_inference() -> None:
     engine = Engine()
     assert answers(all_at_once(engine, 1, [TALL] * 4)) == [0, 1, 2, 3]
     assert engine.shapes == [(1, 3, *TALL)] * 4
+
+
+def test_the_longest_of_two_inferences_is_told_while_it_lasts() -> None:
+    engine = Engine()
+    queue = EngineQueue(engine, at_once=2)
+    clients = []
+    for value in range(2):
+        clients.append(Client(queue, value, TALL, lambda step: None))
+        assert engine.entered.wait(10)
+        engine.entered.clear()
+        time.sleep(0.05)
+    assert queue.busy_s >= 0.1
+    engine.go.set()
+    for client in clients:
+        client.join(10)
+    assert queue.busy_s == 0
 
 
 def test_those_who_wait_go_together_up_to_the_limit() -> None:

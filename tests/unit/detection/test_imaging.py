@@ -107,7 +107,7 @@ def test_a_decompression_bomb_is_refused(side: int) -> None:
         decode(bomb, LIMITS)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     position=st.integers(0, 2000),
     value=st.binary(min_size=1, max_size=8),

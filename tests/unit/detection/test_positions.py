@@ -1,5 +1,9 @@
 """Position embeddings outside the graph: the numbers that PyTorch interpolates, cached within a budget."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +59,19 @@ def test_the_feeds_name_the_graphs_inputs_for_the_grid_of_the_pixels() -> None:
 def test_a_grid_is_computed_once() -> None:
     positions = PositionEmbeddings(trained(1), None, SPEC)
     assert positions.for_grid(3, 3).initial is positions.for_grid(3, 3).initial
+
+
+def test_of_two_threads_that_miss_the_cache_one_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    positions, resize = PositionEmbeddings(trained(1), None, SPEC), PositionEmbeddings._resize
+
+    def slow(*arguments: Any) -> NDArray[np.float32]:
+        time.sleep(0.05)  # time for the others to come in, if they could
+        return resize(*arguments)
+
+    monkeypatch.setattr(PositionEmbeddings, "_resize", slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: positions.for_grid(3, 3), range(4)))
+    assert all(grid is found[0] for grid in found)
 
 
 def test_the_cache_stays_within_its_budget_and_drops_what_was_used_longest_ago() -> None:

@@ -65,7 +65,7 @@ def test_pixels_equal_those_of_transformers(rule: dict[str, int], size: tuple[in
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(width=st.integers(16, 4000), height=st.integers(16, 4000), rule=st.sampled_from(RULES[:4]))
 def test_sizes_follow_the_rule_of_transformers(width: int, height: int, rule: dict[str, int]) -> None:
     from transformers.models.yolos.image_processing_pil_yolos import get_size_with_aspect_ratio_yolos
@@ -109,7 +109,7 @@ def test_pixels_lie_in_memory_as_engines_want_them() -> None:
     assert pixels.flags.c_contiguous
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 10_000), threshold=st.floats(0.05, 0.95), scale=st.sampled_from([0.5, 3.0, 30.0]))
 def test_detections_equal_those_of_transformers(seed: int, threshold: float, scale: float) -> None:
     rng = np.random.default_rng(seed)

@@ -1,13 +1,16 @@
 """The exported graph: what it takes, what it does not hold, and that it holds the weights once."""
 
+import shutil
 from pathlib import Path
 
 import onnx
 import pytest
 
+from export import graph
 from export.quantize import Kept, quantize
 from serve_app.detection import artifact
 from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS
+from serve_app.errors import ConfigurationError
 from tests.checkpoints import TOKENS
 
 
@@ -64,8 +67,17 @@ def test_int8_holds_in_the_encoder_and_leaves_the_heads(tiny_artifact: Path, tmp
     assert "MatMulInteger" not in operators[last_norm:]
 
 
-@pytest.mark.parametrize(("kept", "quantised"), [(Kept.gelu, 5), (Kept.mlp, 4)])
+@pytest.mark.parametrize(("kept", "quantised"), [(Kept.first, 6), (Kept.gelu, 5), (Kept.mlp, 4)])
 def test_int8_leaves_what_it_is_told_to_keep(kept: Kept, quantised: int, tiny_artifact: Path, tmp_path: Path) -> None:
     quantize(tiny_artifact / artifact.MODEL, tmp_path / "int8.onnx", kept)
     operators = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
-    assert operators.count("MatMulInteger") == 3 * quantised
+    assert operators.count("MatMulInteger") == 2 * quantised
+    assert "MatMulInteger" not in operators[: operators.index("Gelu")], "the first of the three layers is left"
+
+
+def test_damaged_weights_are_named_with_the_remedy(tiny: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    weights = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ConfigurationError, match=r"broken cannot be loaded \(.+\); fetch its weights again"):
+        graph.load_model(broken)

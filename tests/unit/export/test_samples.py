@@ -47,3 +47,9 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
     with pytest.raises(ConfigurationError, match=r"broken\.jpg: the image"):
         samples.load(tmp_path)
+
+
+def test_a_folder_named_like_an_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").mkdir()
+    with pytest.raises(ConfigurationError, match=r"a\.jpg: Is a directory"):
+        samples.load(tmp_path)

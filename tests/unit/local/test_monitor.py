@@ -11,27 +11,30 @@ from typer.testing import CliRunner
 
 from serve_app.errors import ConfigurationError
 from serve_app.local import monitor
-from serve_app.local.node import Node, Ports, free_port
+from serve_app.local.node import Node
+from serve_app.local.ports import Ports, free_port
 from tests.config.prometheus_tools import FOLDER, promtool
 
 
 class Process:
-    """One process of a node, as far as its command line tells."""
+    """One process of a node, as far as its command line tells; without one it is gone."""
 
     def __init__(self, *arguments: str) -> None:
         self._arguments = [*arguments]
 
     def cmdline(self) -> list[str]:
+        if not self._arguments:
+            raise psutil.NoSuchProcess(1)
         return self._arguments
 
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     def processes(self: Node) -> list[Any]:
-        return [Process("sleep", "1"), Process("gcs_server", "--session-dir=/tmp/ray/session_7")]
+        return [Process(), Process("sleep", "1"), Process("gcs_server", "--session-dir=/tmp/ray/session_7")]
 
     monkeypatch.setattr(Node, "processes", processes)
-    return Node(folder=tmp_path, ports=Ports(http=8123), pid=1, started=0)
+    return Node(folder=tmp_path, ports=Ports(http=8123), pid=1, leader_born=0)
 
 
 def test_the_files_name_this_nodes_addresses_and_are_valid(node: Node, tmp_path: Path) -> None:

@@ -2,39 +2,30 @@
 
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from serve_app.errors import ConfigurationError
 from serve_app.local import node
+from serve_app.local.ports import Ports, free_port
 
 PARENT_WITH_CHILD = "import os, time; os.fork(); time.sleep(60)"
 
 
 def spawn(folder: Path, code: str) -> node.Node:
-    started = time.time() - 1
     pid = node._spawn([sys.executable, "-c", code], dict(os.environ), folder / "log")
-    return node.Node(folder=folder, ports=node.Ports(), pid=pid, started=started)
+    return node.Node(folder=folder, ports=Ports(), pid=pid, leader_born=node.born(pid))
 
 
 def wait_for(count: int, running: node.Node) -> None:
-    deadline = time.monotonic() + 10
-    while len(running.processes()) != count and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while len(running.processes()) != count:
+        assert time.monotonic() < deadline, running.processes()
         time.sleep(0.05)
-
-
-def test_a_busy_port_is_named_with_the_remedy() -> None:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        port = holder.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=rf"port {port} \(HTTP\) is in use by another program; end it"):
-            node.require_free(port, "HTTP", "end it")
-    node.require_free(port, "HTTP", "end it")
 
 
 def test_stopping_ends_also_children_whose_parent_died(tmp_path: Path) -> None:
@@ -52,7 +43,9 @@ def test_a_process_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
     running = spawn(tmp_path, code)
+    deadline = time.monotonic() + 30
     while "deaf" not in (tmp_path / "log").read_text():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     node.stop(running)
     assert running.processes() == []
@@ -68,13 +61,43 @@ def test_strangers_are_never_ours(tmp_path: Path) -> None:
         node.stop(stranger)
 
 
-def test_a_reused_number_is_not_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [-100, 100])
+def test_a_reused_number_is_not_ours(tmp_path: Path, seconds: float) -> None:
     running = spawn(tmp_path, "import time; time.sleep(60)")
     try:
         wait_for(1, running)
-        later = running.model_copy(update={"started": time.time() + 100})
+        before = running.model_copy(update={"leader_born": running.leader_born + seconds})
+        assert before.processes() == []
+    finally:
+        node.stop(running)
+
+
+def test_children_of_an_older_session_with_the_same_number_are_not_ours(tmp_path: Path) -> None:
+    running = spawn(tmp_path, PARENT_WITH_CHILD)
+    try:
+        wait_for(2, running)
+        os.kill(running.pid, signal.SIGKILL)
+        os.waitpid(running.pid, 0)
+        later = running.model_copy(update={"leader_born": running.leader_born + 100})
         assert later.processes() == []
     finally:
+        node.stop(running)
+
+
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+@pytest.mark.parametrize("cut", [0.0, 0.999])
+def test_ours_are_known_also_after_the_clock_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float, cut: float
+) -> None:
+    running = spawn(tmp_path, "import time; time.sleep(60)")
+    try:
+        wait_for(1, running)
+        boot_time = psutil.boot_time() + step_s
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot_time - cut)  # what it makes process times from
+        monkeypatch.setattr("psutil.boot_time", lambda: boot_time)
+        assert [process.pid for process in running.processes()] == [running.pid]
+    finally:
+        monkeypatch.undo()
         node.stop(running)
 
 
@@ -82,10 +105,17 @@ def test_nothing_is_remembered_before_the_first_start(tmp_path: Path) -> None:
     assert node.remembered(tmp_path) is None
 
 
+@pytest.mark.parametrize("content", ["", '{"pid": 1'])
+def test_a_damaged_memory_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "node.json").write_text(content)
+    with pytest.raises(ConfigurationError, match=r"node\.json, which tells what was started, is damaged"):
+        node.remembered(tmp_path)
+
+
 def test_a_start_that_fails_leaves_nothing_and_shows_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "_command", lambda *_: [sys.executable, "-c", "raise SystemExit('no memory left')"])
     with pytest.raises(ConfigurationError, match="Ray ended while starting:\nno memory left"):
-        node.start(tmp_path, node.Ports(dashboard=node.free_port()))
+        node.start(tmp_path, Ports(dashboard=free_port()))
     assert node.remembered(tmp_path) is None
 
 

@@ -16,7 +16,8 @@ from bench.scaling.load import Source
 from bench.scaling.measure import QUICK, Plan, Results
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
-from serve_app.local.node import Node, Ports
+from serve_app.local.node import Node
+from serve_app.local.ports import Ports
 from tests.unit.bench.scaling.results import results
 
 APP = typer.Typer()
@@ -36,7 +37,7 @@ class World:
     def running(self, folder: Path, ports: Ports, mode: Mode) -> Iterator[Node]:
         self.started.append(mode)
         try:
-            yield Node(folder=folder, ports=ports, mode=mode, pid=1, started=0)
+            yield Node(folder=folder, ports=ports, mode=mode, pid=1, leader_born=0)
         finally:
             self.ended.append(mode)
 

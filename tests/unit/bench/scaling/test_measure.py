@@ -12,7 +12,8 @@ from bench.scaling.measure import QUICK, Plan
 from bench.serving.loads import Order, Outcome
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
-from serve_app.local.node import Node, Ports
+from serve_app.local.node import Node
+from serve_app.local.ports import Ports
 from tests.unit.bench.scaling.results import results, window
 
 
@@ -24,7 +25,7 @@ class World:
     """Remembers what was deployed; its windows are made up, those of HAProxy's first moments go through the proxy."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, mode: Mode) -> None:
-        self.bed = Bed(Node(folder=folder, ports=Ports(), mode=mode, pid=1 << 30, started=0))
+        self.bed = Bed(Node(folder=folder, ports=Ports(), mode=mode, pid=1 << 30, leader_born=0))
         self.deployed: list[Layout] = []
         self.rested: list[Layout] = []
         self.steps: list[str] = []

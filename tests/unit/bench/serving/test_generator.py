@@ -9,7 +9,7 @@ import pytest
 
 from bench.serving.generator import carry_out, generator
 from bench.serving.loads import NO_ANSWER, OK, Load, Order, Span
-from serve_app.local.node import free_port
+from serve_app.local.ports import free_port
 
 BODY = b"x" * 100_000
 SPAN = Span(0.0, 0.5)
@@ -78,7 +78,7 @@ def order(port: int, load: Load, span: Span = SPAN) -> Order:
 def test_a_closed_loop_keeps_its_connections(answer: bytes) -> None:
     server = Server(answer)
     with running(server) as port:
-        outcome = carry_out(order(port, Load.closed(3)))
+        outcome = carry_out(order(port, Load.closed(3), Span(0.0, 1.0)))
     assert server.connections == 3
     assert {one.status for one in outcome.sent} == {OK}
     assert len(outcome.sent) == len(server.bodies) > 5

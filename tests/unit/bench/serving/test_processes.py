@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from bench.serving.processes import Processes
+from bench.serving.processes import Processes, lives
 
 # A leader with a child in its session and one in a session of its own, as BentoML's supervisor starts them.
 SCRIPT = """
@@ -36,12 +36,19 @@ def leader() -> Iterator["subprocess.Popen[bytes]"]:
     process.stdout.close()
 
 
+def wait_until_stopped(processes: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + 30
+    while any(process.status() != psutil.STATUS_STOPPED for process in processes):
+        assert time.monotonic() < deadline, "some run on"
+        time.sleep(0.01)
+
+
 def test_none_is_left(leader: "subprocess.Popen[bytes]") -> None:
     processes = Processes(leader.pid)
     found = processes.all()
     assert len(found) == 3
     processes.end()
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in found)
+    assert not any(lives(process) for process in found)
 
 
 def test_children_are_remembered_when_their_parent_has_died(leader: "subprocess.Popen[bytes]") -> None:
@@ -57,7 +64,7 @@ def test_children_are_remembered_when_their_parent_has_died(leader: "subprocess.
 def test_frozen_ones_use_no_cpu_and_can_still_be_ended(leader: "subprocess.Popen[bytes]") -> None:
     processes = Processes(leader.pid)
     processes.freeze()
-    time.sleep(0.1)
+    wait_until_stopped(processes.all())
     before = processes.cpu_seconds()
     time.sleep(0.3)
     assert processes.cpu_seconds() == before > 0
