@@ -108,11 +108,12 @@ class Dispatcher:
 
     def _refusal(self, assigned: Backend, rescuer: Backend, policy: TrafficPolicy) -> BackendFailure | None:
         """Why the assigned arm is passed over, if it is."""
-        if not self.breakers[assigned].allows(policy.breaker):
-            return _left_alone(assigned)
         # With nobody to take over, waiting for a replica that is being replaced is better than a refusal.
         if not self._backends[assigned].is_ready and self._backends[rescuer].is_ready:
             return BackendFailure("unavailable", BackendUnavailable(f"{assigned} is not available"))
+        # Asked last: a probe that is let through must reach an arm, or that arm waits for the next one once it is back.
+        if not self.breakers[assigned].allows(policy.breaker):
+            return _left_alone(assigned)
         return None
 
     async def _ask(

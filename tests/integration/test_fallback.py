@@ -76,7 +76,7 @@ def test_a_replica_killed_with_requests_in_it(
 def test_a_hanging_replica_is_left_after_its_time_and_its_breaker_opens(
     service: Service, client: httpx.Client, detect: Detect
 ) -> None:
-    policy = {"onnx_fraction": 1.0, "arm_timeout_s": 1.0, "breaker": {"consecutive_failures": 2}}
+    policy = {"onnx_fraction": 1.0, "arm_timeout_s": 0.5, "breaker": {"consecutive_failures": 2}}
     service.deploy(Router=policy)
     (pid,) = service.pids()["OnnxDeployment"]
     with (

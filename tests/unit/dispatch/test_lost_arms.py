@@ -35,6 +35,16 @@ class TestBreaker:
         assert bench.ask().backend == "onnx"
         assert not bench.dispatcher.breakers["onnx"].is_open
 
+    def test_no_probe_is_spent_while_the_arm_is_down(self, bench: Bench) -> None:
+        bench.policy(breaker=BreakerSettings(probe_interval_s=0.5))
+        self.fail_often(bench, "replica_died")
+        bench.onnx.is_ready = False
+        time.sleep(0.6)
+        assert bench.ask().backend == "torch"
+        bench.onnx.recover()
+        bench.onnx.is_ready = True
+        assert bench.ask().backend == "onnx"
+
     @pytest.mark.parametrize("reason", ["queue_full", "message_too_large"])
     def test_what_is_not_the_arms_fault_never_opens_it(self, bench: Bench, reason: Reason) -> None:
         self.fail_often(bench, reason, times=30)
