@@ -67,6 +67,6 @@ test: check export unit
 	$(BIN)/python -m pytest tests/integration $(ONCE_MORE)
 	$(BIN)/python -m pytest --mode fast $(ONCE_MORE) $(BEHIND_THE_DOOR)
 
-# make chaos   kill, freeze and overload a service of its own (15 minutes); rewrites the tables of docs/reliability.md
+# make chaos   kill, freeze and overload a service of its own (8 to 15 minutes); rewrites the tables of docs/reliability.md
 chaos: $(DEV_STAMP) export
 	$(BIN)/python -m bench.chaos

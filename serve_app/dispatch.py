@@ -111,7 +111,7 @@ class Dispatcher:
         # With nobody to take over, waiting for a replica that is being replaced is better than a refusal.
         if not self._backends[assigned].is_ready and self._backends[rescuer].is_ready:
             return BackendFailure("unavailable", BackendUnavailable(f"{assigned} is not available"))
-        # Asked last: a probe that is let through must reach an arm, or that arm waits for the next one once it is back.
+        # Asked last: a probe that is let through must reach its arm, or the arm, once back, waits for the next one.
         if not self.breakers[assigned].allows(policy.breaker):
             return _left_alone(assigned)
         return None

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.integration import artifacts
-from tests.integration.conftest import Service
+from tests.integration.conftest import JPEG, Service
 from tests.integration.faults import counted, counts, eventually, frozen, metrics_page, settled
 
 pytestmark = pytest.mark.integration
@@ -124,7 +124,7 @@ def test_a_client_that_goes_away_cancels_its_work(service: Service, client: http
     torch = psutil.Process(service.pids()["TorchDeployment"][0])
     before = cpu_seconds(torch)
     for _ in range(8):
-        assert client.post("/detect", content=photo, headers={"Content-Type": "image/jpeg"}).is_success
+        assert client.post("/detect", content=photo, headers=JPEG).is_success
     worth_of_eight = cpu_seconds(torch) - before
     gone = {"series": "detect_requests_total", "outcome": "cancelled"}
     cancelled = settled(client, **gone)
@@ -145,4 +145,4 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 def impatient(url: str, photo: bytes) -> None:
     with httpx.Client(base_url=url, timeout=2.0, trust_env=False) as client, pytest.raises(httpx.ReadTimeout):
-        client.post("/detect", content=photo, headers={"Content-Type": "image/jpeg"})
+        client.post("/detect", content=photo, headers=JPEG)

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.conftest import PHOTOS, ROOT, Service
+from tests.integration.conftest import JPEG, PHOTOS, ROOT, Service
 
 pytestmark = pytest.mark.integration
 CLOTHING = ROOT.parent / "shared/data/clothing/validation"
@@ -27,7 +27,7 @@ def test_both_arms_find_the_same_in_every_sample(service: Service, client: httpx
         backend: client.post(
             "/detect?threshold=0.05",
             content=path.read_bytes(),
-            headers={"Content-Type": "image/jpeg", "X-Backend": backend},
+            headers=JPEG | {"X-Backend": backend},
         ).json()
         for backend in ("torch", "onnx")
     }
@@ -47,7 +47,7 @@ def test_real_photographs_come_back_with_boxes(service: Service, client: httpx.C
     found = dict.fromkeys(("torch", "onnx"), 0)
     for photo in photos:
         for backend in found:
-            headers = {"Content-Type": "image/jpeg", "X-Backend": backend}
+            headers = JPEG | {"X-Backend": backend}
             found[backend] += bool(boxes_of(client.post("/detect", content=photo.read_bytes(), headers=headers)))
     assert found["torch"] == found["onnx"]
     assert found["onnx"] >= len(photos) / 2
@@ -75,9 +75,9 @@ def test_a_request_without_an_id_is_given_one(detect: Callable[..., httpx.Respon
 
 
 def test_limits_hold_on_the_running_service(client: httpx.Client) -> None:
-    response = client.post("/detect", content=b"x" * 20_000_001, headers={"Content-Type": "image/jpeg"})
+    response = client.post("/detect", content=b"x" * 20_000_001, headers=JPEG)
     assert (response.status_code, response.json()["code"]) == (413, "too_large")
-    response = client.post("/detect", content=b"x" * 1000, headers={"Content-Type": "image/jpeg"})
+    response = client.post("/detect", content=b"x" * 1000, headers=JPEG)
     assert (response.status_code, response.json()["code"]) == (422, "invalid_image")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.local import node
 from serve_app.local.ports import free_port, require_free
-from tests.integration.conftest import PHOTOS, ROOT, artifact_of_the_checkout
+from tests.integration.conftest import JPEG, PHOTOS, ROOT, artifact_of_the_checkout
 
 pytestmark = pytest.mark.integration
 
@@ -20,8 +20,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def backend_of(url: str) -> str:
-    headers = {"Content-Type": "image/jpeg"}
-    response = httpx.post(f"{url}/detect", content=PHOTOS[0].read_bytes(), headers=headers, timeout=60, trust_env=False)
+    response = httpx.post(f"{url}/detect", content=PHOTOS[0].read_bytes(), headers=JPEG, timeout=60, trust_env=False)
     return str(response.json()["backend"])
 
 

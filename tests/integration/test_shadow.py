@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.conftest import Service
+from tests.integration.conftest import JPEG, Service
 from tests.integration.faults import counts, eventually, frozen
 
 pytestmark = pytest.mark.integration
@@ -38,7 +38,7 @@ def test_the_arms_agree_and_so_does_torch_with_itself(
         before, name = report(client)[pair], "agree" if pair == "comparisons" else "noise_agree"
         with counts(client, 5, "detect_shadow_total", result=name):
             for number in range(1, 6):
-                answer = client.post("/detect?threshold=0.05", content=photo, headers={"Content-Type": "image/jpeg"})
+                answer = client.post("/detect?threshold=0.05", content=photo, headers=JPEG)
                 assert answer.json()["detections"]
                 wanted = before["agree"] + number
                 eventually(lambda wanted=wanted, pair=pair: report(client)[pair]["agree"] == wanted)  # type: ignore[misc]
@@ -76,7 +76,7 @@ def test_a_busy_arm_drops_comparisons(service: Service, client: httpx.Client, ph
     before = report(client)["comparisons"]
 
     def post(_: int) -> int:
-        return client.post("/detect", content=photo, headers={"Content-Type": "image/jpeg"}).status_code
+        return client.post("/detect", content=photo, headers=JPEG).status_code
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert set(pool.map(post, range(60))) == {200}

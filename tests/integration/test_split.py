@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.integration.conftest import Service
+from tests.integration.conftest import JPEG, Service
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +18,7 @@ def post_many(url: str, photo: bytes, headers: Iterator[dict[str, str]], count: 
     """Send `count` requests from 4 clients; returns the answers' bodies, failing on the first that is not 200."""
 
     def one(extra: dict[str, str]) -> dict[str, str]:
-        response = clients.post("/detect", content=photo, headers={"Content-Type": "image/jpeg"} | extra)
+        response = clients.post("/detect", content=photo, headers=JPEG | extra)
         assert response.status_code == 200, response.text
         body: dict[str, str] = response.json()
         return body
@@ -59,7 +59,7 @@ def test_twenty_split_changes_under_load_lose_nothing(service: Service, small_ph
     def hammer() -> None:
         with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as client:
             while not stop.is_set():
-                response = client.post("/detect", content=small_photo, headers={"Content-Type": "image/jpeg"})
+                response = client.post("/detect", content=small_photo, headers=JPEG)
                 statuses[response.status_code] += 1
                 seen[response.headers.get("X-Backend", "none")] += 1
 
