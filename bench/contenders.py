@@ -3,9 +3,9 @@
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
-from serve_app.detection import cpu
-from serve_app.detection.artifact import Precision
-from serve_app.detection.engines import ENGINES
+from serve_app.detection.engines import cpu
+from serve_app.detection.engines.open import ENGINES
+from serve_app.detection.model.artifact import Precision
 from serve_app.errors import ConfigurationError
 
 

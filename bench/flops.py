@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from serve_app.detection.artifact import OPSET
+from serve_app.detection.model.artifact import OPSET
 
 _SIDE = 2048
 _TRIES = 5

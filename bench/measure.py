@@ -19,10 +19,10 @@ from bench.report import Row
 from bench.statistics import median, ratio, turned
 from bench.subjects import Subject
 from export import parity, samples
-from serve_app.agreement import TOLERANCE
-from serve_app.detection import checkpoint
-from serve_app.detection.artifact import Precision
-from serve_app.detection.contract import Pixels, RawOutputs
+from serve_app.detection.agreement import TOLERANCE
+from serve_app.detection.model import checkpoint
+from serve_app.detection.model.artifact import Precision
+from serve_app.detection.spec import Pixels, RawOutputs
 
 _WARM_UPS = 2
 

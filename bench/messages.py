@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serve_app.detection.contract import Pixels, RawOutputs
+from serve_app.detection.spec import Pixels, RawOutputs
 
 
 class Order(NamedTuple):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.messages import Answer, Order, Task
-from serve_app.detection.contract import EngineInfo, Pixels, RawOutputs
+from serve_app.detection.spec import EngineInfo, Pixels, RawOutputs
 from serve_app.errors import ConfigurationError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serve_app.check import load_config
+from serve_app.config.serve_file import load_config
 from serve_app.local import deploy
 from serve_app.local.node import Node
 from serve_app.settings import DEFAULT_ARTIFACT, DEFAULT_CHECKPOINT

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.flops import Shape
-from serve_app.agreement import TOLERANCE
-from serve_app.detection import artifact, checkpoint
-from serve_app.detection.artifact import Precision
+from serve_app.detection.agreement import TOLERANCE
+from serve_app.detection.model import artifact, checkpoint
+from serve_app.detection.model.artifact import Precision
 from serve_app.settings import DEFAULT_CHECKPOINT
 
 WORK = Path(".cache/bench")

@@ -8,7 +8,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app import app as shipped
 from serve_app import router
-from serve_app.metrics import RouterMetrics
+from serve_app.observability.metrics import RouterMetrics
 from serve_app.settings import AppSettings, LimitSettings
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bench.messages import Answer, Order, Task
-from serve_app.detection import artifact, threads
-from serve_app.detection.contract import Detector, RawOutputs
+from serve_app.detection.engines import threads
+from serve_app.detection.model import artifact
+from serve_app.detection.spec import Detector, RawOutputs
 from serve_app.settings import OnnxSettings, TorchSettings
 
 
@@ -22,11 +23,11 @@ def load(order: Order) -> Detector:
     """The detector of an order, importing its library only."""
     threads.reserve(order.threads, order.spinning)
     if order.artifact is None:
-        from serve_app.detection.torch_detector import TorchDetector
+        from serve_app.detection.engines.torch import TorchDetector
 
         settings = TorchSettings(threads=order.threads, spinning=order.spinning, precision=order.precision)
         return TorchDetector(order.checkpoint, settings)
-    from serve_app.detection.engines import open_engine
+    from serve_app.detection.engines.open import open_engine
 
     wanted = OnnxSettings(threads=order.threads, spinning=order.spinning, engine=order.engine)
     return open_engine(order.artifact, artifact.load_manifest(order.artifact, ""), wanted)

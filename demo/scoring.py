@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from transformers import YolosForObjectDetection
 from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
 
-from serve_app.agreement import iou_matrix
+from serve_app.detection.agreement import iou_matrix
 
 LEAST_IOU = 0.5
 

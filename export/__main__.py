@@ -9,8 +9,8 @@ import typer
 
 from export.current import is_current
 from export.request import Request
-from serve_app.detection import threads
-from serve_app.detection.artifact import Parity, Precision
+from serve_app.detection.engines import threads
+from serve_app.detection.model.artifact import Parity, Precision
 from serve_app.errors import ConfigurationError
 from serve_app.settings import DEFAULT_ARTIFACT, DEFAULT_CHECKPOINT
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from serve_app.detection import artifact, checkpoint
+from serve_app.detection.model import artifact, checkpoint
 from serve_app.errors import ConfigurationError
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import YolosForObjectDetection
 from transformers.models.yolos.modeling_yolos import YolosLayer
 
-from serve_app.detection import artifact
-from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS, ModelSpec
+from serve_app.detection.model import artifact
+from serve_app.detection.spec import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS, ModelSpec
 from serve_app.errors import ConfigurationError, one_line
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.samples import Sample
-from serve_app.agreement import Agreement, compare
 from serve_app.detection import processing
-from serve_app.detection.artifact import Parity
-from serve_app.detection.contract import Detector, ModelSpec, RawOutputs
+from serve_app.detection.agreement import Agreement, compare
+from serve_app.detection.model.artifact import Parity
+from serve_app.detection.spec import Detector, ModelSpec, RawOutputs
 from serve_app.schemas import ImageSize
 from serve_app.settings import DEFAULT_THRESHOLD
 

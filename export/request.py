@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from serve_app.detection.artifact import Precision
+from serve_app.detection.model.artifact import Precision
 
 
 class Request(NamedTuple):

@@ -16,9 +16,10 @@ from export import graph, parity, samples
 from export.current import is_current
 from export.quantize import Kept, quantize
 from export.request import Request
-from serve_app.detection import artifact, checkpoint, cpu
-from serve_app.detection.engines import ENGINES, open_engine
-from serve_app.detection.torch_detector import TorchDetector
+from serve_app.detection.engines import cpu
+from serve_app.detection.engines.open import ENGINES, open_engine
+from serve_app.detection.engines.torch import TorchDetector
+from serve_app.detection.model import artifact, checkpoint
 from serve_app.errors import ConfigurationError
 from serve_app.settings import OnnxSettings, TorchSettings
 

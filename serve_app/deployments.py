@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serve_app.calls import Options
-from serve_app.detection import artifact, checkpoint, threads
-from serve_app.detection.contract import Detector, ModelSpec
+from serve_app.detection.engines import threads
+from serve_app.detection.model import artifact, checkpoint
 from serve_app.detection.pipeline import Pipeline
+from serve_app.detection.spec import Detector, ModelSpec
 from serve_app.errors import (
     BackendUnavailable,
     ConfigurationError,
@@ -166,7 +167,7 @@ class TorchDeployment(Arm):
         spec = checkpoint.read_spec(folder)
         # Only here: the process of the other arm must never load PyTorch.
         threads.reserve(settings.threads, settings.spinning)
-        from serve_app.detection.torch_detector import TorchDetector
+        from serve_app.detection.engines.torch import TorchDetector
 
         engine = TorchDetector(folder, settings)
         return self._pipeline_of(engine, spec, settings), checkpoint.fingerprint(folder)
@@ -187,7 +188,7 @@ class OnnxDeployment(Arm):
         folder, manifest = artifact.find(settings)
         # Only here: an onnxruntime that does not import is this arm's status, not the application's end.
         threads.reserve(settings.threads, settings.spinning)
-        from serve_app.detection.engines import open_engine
+        from serve_app.detection.engines.open import open_engine
 
         engine = open_engine(folder, manifest, settings)
         return self._pipeline_of(engine, manifest.spec, settings), manifest.fingerprint

@@ -11,17 +11,17 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
-from serve_app.admission import Admission
-from serve_app.api import Page, build_api
-from serve_app.backends import Reason, ServeBackend
+from serve_app.backends.client import Reason, ServeBackend
 from serve_app.calls import Answer, Call
-from serve_app.dispatch import Dispatcher, Outcome
 from serve_app.errors import ConfigurationError
-from serve_app.metrics import RouterMetrics
+from serve_app.http.admission import Admission
+from serve_app.http.api import Page, build_api
+from serve_app.observability.metrics import RouterMetrics
+from serve_app.observability.scrape import gather_page
 from serve_app.schemas import Backend
-from serve_app.scrape import gather_page
 from serve_app.settings import LimitSettings, TrafficPolicy, parse
-from serve_app.shadow import Shadow
+from serve_app.traffic.dispatch import Dispatcher, Outcome
+from serve_app.traffic.shadow import Shadow
 
 logger = logging.getLogger("ray.serve")
 

@@ -9,9 +9,9 @@ from transformers import YolosConfig, YolosForObjectDetection
 
 from export.quantize import quantize
 from export.write import build
-from serve_app.detection import artifact
-from serve_app.detection.artifact import Manifest, Parity, Precision
-from serve_app.detection.contract import ModelSpec, ResizeRule
+from serve_app.detection.model import artifact
+from serve_app.detection.model.artifact import Manifest, Parity, Precision
+from serve_app.detection.spec import ModelSpec, ResizeRule
 
 LABELS = ["shirt", "pants", "shoe", "dress"]
 TOKENS = 12

@@ -19,7 +19,7 @@ from bench.service import ROOT, Service
 from bench.serving import environments
 from bench.serving.peers import detector
 from bench.serving.processes import Processes
-from serve_app.agreement import compare
+from serve_app.detection.agreement import compare
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
 from serve_app.local.node import running as running_node

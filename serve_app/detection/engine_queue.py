@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from serve_app.detection.contract import Detector, Pixels, RawOutputs
+from serve_app.detection.spec import Detector, Pixels, RawOutputs
 from serve_app.errors import EngineFailed, ServingError
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from serve_app.calls import Options
 from serve_app.detection import imaging, processing
-from serve_app.detection.contract import Detector, ModelSpec, RawOutputs
 from serve_app.detection.engine_queue import EngineQueue
+from serve_app.detection.spec import Detector, ModelSpec, RawOutputs
 from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed
 from serve_app.schemas import DetectionResult, ImageSize, Stage
 from serve_app.settings import INFERENCE_LIMIT_S, LimitSettings

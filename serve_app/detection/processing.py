@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serve_app.detection.contract import ModelSpec, Pixels, RawOutputs, ResizeRule
+from serve_app.detection.spec import ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.schemas import Box, Detection, ImageSize
 
 # Far below what the two engines differ by, and a third of the JSON

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from serve_app.check import load_config, unfair
+from serve_app.config.serve_file import load_config, unfair
 from serve_app.errors import ConfigurationError
 from serve_app.local import deploy, node
 from serve_app.local.modes import Mode

@@ -2,7 +2,7 @@
 
 import re
 
-from serve_app.metrics import SERIES
+from serve_app.observability.metrics import SERIES
 from tests.config.prometheus_tools import FOLDER
 
 DOCS = FOLDER.parents[1] / "docs"

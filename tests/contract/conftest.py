@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import pytest
 
-from serve_app.detection import artifact, checkpoint
-from serve_app.detection.artifact import Precision
-from serve_app.detection.contract import Detector, ModelSpec
-from serve_app.detection.engines import ENGINES, open_engine
-from serve_app.detection.torch_detector import TorchDetector
+from serve_app.detection.engines.open import ENGINES, open_engine
+from serve_app.detection.engines.torch import TorchDetector
+from serve_app.detection.model import artifact, checkpoint
+from serve_app.detection.model.artifact import Precision
+from serve_app.detection.spec import Detector, ModelSpec
 from serve_app.errors import ConfigurationError
 from serve_app.settings import DEFAULT_CHECKPOINT, Engine, OnnxSettings, TorchSettings
 from tests import checkpoints

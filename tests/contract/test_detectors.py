@@ -1,11 +1,11 @@
-"""The contract of serve_app.detection.contract.Detector, asked of every engine."""
+"""The contract of serve_app.detection.spec.Detector, asked of every engine."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from serve_app.detection.contract import Detector, Pixels
+from serve_app.detection.spec import Detector, Pixels
 from tests.contract.conftest import Model
 
 # Height and width: the trained grid's neighbourhood, upright, across, one patch high, square

@@ -6,8 +6,8 @@ import pytest
 
 from export.request import Request
 from export.write import write
-from serve_app.detection import artifact
-from serve_app.detection.artifact import Precision
+from serve_app.detection.model import artifact
+from serve_app.detection.model.artifact import Precision
 from serve_app.errors import ConfigurationError
 from tests.contract.conftest import DEMO, ROOT
 

@@ -11,8 +11,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from serve_app.detection import artifact
-from serve_app.detection.engines import open_engine
+from serve_app.detection.model import artifact
+from serve_app.detection.engines.open import open_engine
 from serve_app.settings import OnnxSettings
 folder = Path(sys.argv[1])
 detector = open_engine(folder, artifact.load_manifest(folder, ""), OnnxSettings(threads=1, engine=sys.argv[2]))

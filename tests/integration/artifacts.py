@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serve_app.detection import artifact
-from serve_app.detection.contract import BOXES, LOGITS, PIXELS
+from serve_app.detection.model import artifact
+from serve_app.detection.spec import BOXES, LOGITS, PIXELS
 from serve_app.settings import DEFAULT_ARTIFACT
 from tests.integration.conftest import ROOT
 

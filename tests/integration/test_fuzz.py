@@ -16,10 +16,10 @@ import pytest
 from starlette.types import Message
 
 from bench.service import Service
-from serve_app.api import Page, build_api
 from serve_app.calls import Answer, Call
-from serve_app.detection.contract import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.detection.pipeline import Pipeline
+from serve_app.detection.spec import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
+from serve_app.http.api import Page, build_api
 from serve_app.local.modes import Mode
 from serve_app.schemas import DetectResponse, Problem
 from serve_app.settings import LimitSettings, TrafficPolicy

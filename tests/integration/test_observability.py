@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from serve_app.local import deploy
-from serve_app.metrics import SERIES, latency_buckets
+from serve_app.observability.metrics import SERIES, latency_buckets
 from tests.config.dashboards import Query, queries
 from tests.config.prometheus_tools import FOLDER, promtool
 from tests.integration.conftest import Service

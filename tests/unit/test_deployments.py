@@ -14,8 +14,8 @@ from PIL import Image
 
 from serve_app.calls import Options
 from serve_app.deployments import Arm, OnnxDeployment, TorchDeployment
-from serve_app.detection.contract import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.detection.pipeline import Pipeline
+from serve_app.detection.spec import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.errors import BackendUnavailable, ConfigurationError, DeadlineExceeded, EngineFailed, Overloaded
 from serve_app.settings import ArmSettings, LimitSettings, parse
 
@@ -284,7 +284,7 @@ def test_a_library_that_does_not_import_is_a_status_and_can_be_repaired(monkeypa
     arm = TorchDeployment(LimitSettings())
     with monkeypatch.context() as broken:
         broken.setitem(sys.modules, "transformers", None)
-        broken.delitem(sys.modules, "serve_app.detection.torch_detector", raising=False)
+        broken.delitem(sys.modules, "serve_app.detection.engines.torch", raising=False)
         arm.reconfigure({"reload": 1})
         state, reason = status(arm)
     assert state == "unavailable"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.calls import Options
-from serve_app.detection import artifact, threads
+from serve_app.detection.engines import threads
+from serve_app.detection.model import artifact
 from serve_app.detection.pipeline import Pipeline
 from serve_app.schemas import DetectionResult
 from serve_app.settings import LimitSettings, OnnxSettings
@@ -31,7 +32,7 @@ class Detector:
     def __init__(self, inferences_at_once: int = 1) -> None:
         settings = OnnxSettings(artifact=os.environ[ARTIFACT], threads=int(os.environ[THREADS]))
         threads.reserve(settings.threads, settings.spinning)
-        from serve_app.detection.engines import open_engine
+        from serve_app.detection.engines.open import open_engine
 
         folder = Path(settings.artifact)
         manifest = artifact.load_manifest(folder, "run: python -m export --if-stale")

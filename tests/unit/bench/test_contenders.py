@@ -6,7 +6,7 @@ import pytest
 
 from bench import contenders
 from bench.contenders import REFERENCE, Contender, available
-from serve_app.detection import cpu
+from serve_app.detection.engines import cpu
 
 
 def test_the_reference_comes_first_and_every_precision_has_its_engine() -> None:

@@ -7,7 +7,7 @@ import pytest
 from bench import observability, unobserved
 from bench.observability import Round, Side
 from bench.scaling.processes import PARTS
-from serve_app.metrics import RouterMetrics
+from serve_app.observability.metrics import RouterMetrics
 from serve_app.settings import AppSettings
 
 

@@ -9,7 +9,7 @@ from demo.photo_folder import list_photos, read_photo
 from demo.scenes import render_scene
 from demo.scenes.scene import tight_box
 from demo.segment import segment_garment
-from serve_app.agreement import iou_matrix
+from serve_app.detection.agreement import iou_matrix
 
 
 def test_box_of_a_lone_garment_is_found() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from serve_app.detection.contract import EngineInfo, Pixels, RawOutputs
 from serve_app.detection.engine_queue import EngineQueue, Turn
+from serve_app.detection.spec import EngineInfo, Pixels, RawOutputs
 from serve_app.errors import DeadlineExceeded, EngineFailed, ServingError
 
 TALL, WIDE = (64, 32), (32, 64)

@@ -12,9 +12,9 @@ from transformers.image_utils import load_image
 from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
 from transformers.models.yolos.modeling_yolos import YolosObjectDetectionOutput
 
-from serve_app.detection.contract import ModelSpec, RawOutputs, ResizeRule
 from serve_app.detection.imaging import decode
 from serve_app.detection.processing import finish, prepare, target_size
+from serve_app.detection.spec import ModelSpec, RawOutputs, ResizeRule
 from serve_app.schemas import ImageSize
 from serve_app.settings import LimitSettings
 

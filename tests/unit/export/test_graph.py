@@ -8,8 +8,8 @@ import pytest
 
 from export import graph
 from export.quantize import Kept, quantize
-from serve_app.detection import artifact
-from serve_app.detection.contract import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS
+from serve_app.detection.model import artifact
+from serve_app.detection.spec import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS
 from serve_app.errors import ConfigurationError
 from tests.checkpoints import TOKENS
 

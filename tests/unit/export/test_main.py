@@ -11,8 +11,9 @@ from typer.testing import CliRunner, Result
 from export import __main__ as command
 from export import parity, write
 from export.request import Request
-from serve_app.detection import artifact, threads
-from serve_app.detection.artifact import Manifest
+from serve_app.detection.engines import threads
+from serve_app.detection.model import artifact
+from serve_app.detection.model.artifact import Manifest
 from tests.checkpoints import PARITY
 
 APP = typer.Typer()

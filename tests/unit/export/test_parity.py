@@ -6,7 +6,7 @@ from PIL import Image
 
 from export import parity
 from export.samples import Sample
-from serve_app.detection.contract import EngineInfo, Pixels, RawOutputs
+from serve_app.detection.spec import EngineInfo, Pixels, RawOutputs
 from tests.checkpoints import SPEC
 
 QUERIES, LABELS = SPEC.detection_tokens, len(SPEC.labels)

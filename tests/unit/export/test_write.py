@@ -11,8 +11,9 @@ from export.current import is_current
 from export.quantize import Kept
 from export.request import Request
 from export.write import GateFailed
-from serve_app.detection import artifact, cpu
-from serve_app.detection.artifact import Manifest, Precision
+from serve_app.detection.engines import cpu
+from serve_app.detection.model import artifact
+from serve_app.detection.model.artifact import Manifest, Precision
 from serve_app.errors import ConfigurationError
 from tests import checkpoints
 from tests.checkpoints import PARITY, SPEC, save

@@ -1,0 +1,50 @@
+"""The candidate engine: the exported graph on ONNX Runtime. Loaded by OnnxDeployment; imports no torch."""
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from serve_app.detection.engines.positions import PositionEmbeddings
+from serve_app.detection.model import artifact
+from serve_app.detection.spec import BOXES, LOGITS, EngineInfo, Pixels, RawOutputs
+from serve_app.errors import ConfigurationError, UnreadableModel
+from serve_app.settings import OnnxSettings
+
+
+class OnnxDetector:
+    """An inference session, fed with the position embeddings of each image's patch grid."""
+
+    def __init__(self, folder: Path, manifest: artifact.Manifest, settings: OnnxSettings) -> None:
+        """Load a verified artifact. Raises UnreadableModel, or ConfigurationError when the runtime lacks a provider."""
+        self._positions = PositionEmbeddings.load(folder / artifact.POSITIONS, manifest.spec)
+        self._session = _open_session(folder / artifact.MODEL, settings)
+        self.info = EngineInfo(
+            engine="onnxruntime",
+            device=self._session.get_providers()[0],
+            precision=manifest.precision,
+            threads=settings.threads,
+            versions={"onnxruntime": ort.__version__, "opset": str(manifest.opset)},
+        )
+
+    def infer(self, pixels: Pixels) -> RawOutputs:
+        """Run the graph."""
+        logits, boxes = self._session.run([LOGITS, BOXES], self._positions.feeds(pixels))
+        return RawOutputs(logits, boxes)
+
+
+def _open_session(path: Path, settings: OnnxSettings) -> ort.InferenceSession:
+    missing = [name for name in settings.providers if name not in ort.get_available_providers()]
+    if missing:
+        raise ConfigurationError(
+            f"providers: onnxruntime {ort.__version__} here has no {', '.join(missing)} "
+            f"(name only {', '.join(ort.get_available_providers())})"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spinning)))
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(path, options, providers=settings.providers)
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        raise UnreadableModel(f"onnxruntime {ort.__version__} cannot load {path}: {error}") from error

@@ -1,0 +1,44 @@
+"""Which engine opens an artifact: the one named in the settings, if it and this CPU can. Called by OnnxDeployment."""
+
+from pathlib import Path
+
+from serve_app.detection.engines import cpu
+from serve_app.detection.model.artifact import Manifest, Precision
+from serve_app.detection.spec import Detector
+from serve_app.errors import ConfigurationError
+from serve_app.settings import Engine, OnnxSettings
+
+# Where each precision really is faster. ONNX Runtime has no bf16 arithmetic on CPUs, OpenVINO no fast path for the
+# dynamically quantised graph (docs/performance.md).
+ENGINES: dict[Precision, tuple[Engine, ...]] = {
+    "fp32": ("onnxruntime", "openvino"),
+    "bf16": ("openvino",),
+    "int8": ("onnxruntime",),
+}
+
+
+def open_engine(folder: Path, manifest: Manifest, settings: OnnxSettings) -> Detector:
+    """Load a verified artifact; raises ConfigurationError when the engine, the precision or the CPU does not fit."""
+    able = ENGINES[manifest.precision]
+    if settings.engine not in able:
+        raise ConfigurationError(
+            f"engine {settings.engine} does not run {manifest.precision} artifacts; set engine: "
+            f"{' or '.join(able)}, or export {settings.artifact} with another --precision"
+        )
+    if settings.engine == "openvino" or settings.providers == ["CPUExecutionProvider"]:
+        cpu.require(manifest.precision)
+    if settings.engine == "openvino":
+        return _open_openvino(folder, manifest, settings)
+    from serve_app.detection.engines.onnx import OnnxDetector  # each engine loads its own library only
+
+    return OnnxDetector(folder, manifest, settings)
+
+
+def _open_openvino(folder: Path, manifest: Manifest, settings: OnnxSettings) -> Detector:
+    try:
+        from serve_app.detection.engines.openvino import OpenVinoDetector
+    except ImportError as error:
+        raise ConfigurationError(
+            f"engine openvino cannot be loaded ({error}); run: pip install 'detect-ab[openvino]'"
+        ) from error
+    return OpenVinoDetector(folder, manifest, settings)

@@ -1,0 +1,90 @@
+"""Position embeddings outside the graph: the numbers that PyTorch interpolates, cached within a budget."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from serve_app.detection.engines.positions import PositionEmbeddings
+from serve_app.detection.spec import MID_POSITIONS, PIXELS, POSITIONS
+from tests.checkpoints import SPEC, TOKENS
+
+ROWS, COLUMNS = SPEC.position_grid
+HIDDEN, LAYERS = 8, 3
+
+
+def trained(*lead: int, seed: int = 0) -> NDArray[np.float32]:
+    shape = (*lead, 1 + ROWS * COLUMNS + TOKENS, HIDDEN)
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def by_torch(tokens: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:
+    """As transformers' InterpolateInitialPositionEmbeddings does it, for (n, tokens, hidden)."""
+    patches = torch.from_numpy(tokens[:, 1:-TOKENS]).transpose(1, 2).reshape(len(tokens), HIDDEN, ROWS, COLUMNS)
+    resized = torch.nn.functional.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
+    middle = resized.flatten(2).transpose(1, 2).numpy()
+    return np.concatenate([tokens[:, :1], middle, tokens[:, -TOKENS:]], axis=1)
+
+
+@pytest.mark.parametrize("grid", [(ROWS, COLUMNS), (1, 1), (1, 40), (7, 3), (50, 66), (5, 5), (83, 2)])
+def test_they_are_what_torch_interpolates(grid: tuple[int, int]) -> None:
+    initial, mid = trained(1), trained(LAYERS, 1, seed=1)
+    found = PositionEmbeddings(initial, mid, SPEC).for_grid(*grid)
+    assert found.mid is not None
+    np.testing.assert_allclose(found.initial, by_torch(initial, grid), atol=5e-6)
+    np.testing.assert_allclose(found.mid[:, 0], by_torch(mid[:, 0], grid), atol=5e-6)
+    assert found.initial.dtype == found.mid.dtype == np.float32
+
+
+def test_the_trained_grid_comes_back_bit_for_bit() -> None:
+    initial = trained(1)
+    np.testing.assert_array_equal(PositionEmbeddings(initial, None, SPEC).for_grid(ROWS, COLUMNS).initial, initial)
+
+
+def test_the_feeds_name_the_graphs_inputs_for_the_grid_of_the_pixels() -> None:
+    pixels = np.zeros((2, 3, 32, 80), np.float32)
+    tokens = 1 + 2 * 5 + TOKENS
+    without = PositionEmbeddings(trained(1), None, SPEC).feeds(pixels)
+    assert set(without) == {PIXELS, POSITIONS}
+    assert without[POSITIONS].shape == (1, tokens, HIDDEN)
+    feeds = PositionEmbeddings(trained(1), trained(LAYERS, 1), SPEC).feeds(pixels)
+    assert feeds[MID_POSITIONS].shape == (LAYERS, 1, tokens, HIDDEN)
+    assert feeds[PIXELS] is pixels
+
+
+def test_a_grid_is_computed_once() -> None:
+    positions = PositionEmbeddings(trained(1), None, SPEC)
+    assert positions.for_grid(3, 3).initial is positions.for_grid(3, 3).initial
+
+
+def test_of_two_threads_that_miss_the_cache_one_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    positions, resize = PositionEmbeddings(trained(1), None, SPEC), PositionEmbeddings._resize
+
+    def slow(*arguments: Any) -> NDArray[np.float32]:
+        time.sleep(0.05)  # time for the others to come in, if they could
+        return resize(*arguments)
+
+    monkeypatch.setattr(PositionEmbeddings, "_resize", slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: positions.for_grid(3, 3), range(4)))
+    assert all(grid is found[0] for grid in found)
+
+
+def test_the_cache_stays_within_its_budget_and_drops_what_was_used_longest_ago() -> None:
+    one = (1 + 9 + TOKENS) * HIDDEN * 4
+    positions = PositionEmbeddings(trained(1), None, SPEC, budget=2 * one)
+    square, wide = positions.for_grid(3, 3), positions.for_grid(1, 9)
+    assert positions.for_grid(3, 3) is square
+    positions.for_grid(9, 1)
+    assert positions.for_grid(3, 3) is square
+    assert positions.for_grid(1, 9) is not wide
+
+
+def test_a_grid_larger_than_the_budget_is_served_all_the_same() -> None:
+    positions = PositionEmbeddings(trained(1), None, SPEC, budget=1)
+    large = positions.for_grid(9, 9)
+    assert positions.for_grid(9, 9) is large

@@ -1,0 +1,92 @@
+"""What the API answers: detections, the service's errors as problems, and its other pages."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from serve_app.errors import (
+    BackendUnavailable,
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidImage,
+    Overloaded,
+    ServingError,
+    TooLarge,
+)
+from tests.unit.http.conftest import FakeService, post, problem
+
+
+def test_the_answer_has_the_documented_shape(client: TestClient) -> None:
+    response = post(client, X_Request_ID="my-id")
+    assert response.status_code == 200
+    assert response.json() == {
+        "request_id": "my-id",
+        "backend": "torch",
+        "assigned": "onnx",
+        "image": {"width": 400, "height": 533},
+        "detections": [
+            {"label": "pants", "score": 0.91, "box": {"xmin": 31.2, "ymin": 12.9, "xmax": 371.0, "ymax": 520.4}}
+        ],
+    }
+    assert response.headers["X-Backend"] == "torch"
+    stages = dict(part.split(";dur=") for part in response.headers["Server-Timing"].split(", "))
+    assert stages.keys() == {"queue", "decode", "preprocess", "inference", "postprocess", "total"}
+    assert float(stages["inference"]) == 40
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(InvalidImage("no image"), 422, "invalid_image"), (TooLarge("pixels"), 413, "too_large"),
+     (Overloaded("busy"), 503, "overloaded"), (BackendUnavailable("none"), 503, "backend_unavailable"),
+     (EngineFailed("died"), 503, "engine_failed"), (DeadlineExceeded("late"), 504, "deadline_exceeded")],
+)  # fmt: skip
+def test_the_services_errors_become_problems(
+    client: TestClient, service: FakeService, error: ServingError, status: int, code: str
+) -> None:
+    service.raises = error
+    response = post(client)
+    assert problem(response, status, code) == error.detail
+    assert ("Retry-After" in response.headers) == (status == 503)
+    assert service.told == []
+
+
+def test_an_unexpected_failure_is_ours_and_says_nothing(client: TestClient, service: FakeService) -> None:
+    service.raises = RuntimeError("secret path")
+    assert "secret" not in problem(post(client), 500, "internal_error")
+
+
+def test_a_full_service_refuses_at_once(client: TestClient, service: FakeService) -> None:
+    service.full = True
+    problem(post(client), 503, "overloaded")
+
+
+def test_the_service_is_told_after_the_answer(client: TestClient, service: FakeService) -> None:
+    post(client)
+    assert service.told == service.calls
+
+
+def test_health_and_readiness(client: TestClient, service: FakeService) -> None:
+    assert client.get("/healthz").json() == {"alive": True}
+    assert client.get("/readyz").status_code == 200
+    service.ready = False
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert client.get("/shadow/disagreements").json() == {"disagreements": []}
+
+
+def test_unknown_paths_and_methods_are_problems(client: TestClient) -> None:
+    problem(client.get("/nowhere"), 404, "not_found")
+    response = client.get("/detect")
+    problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "POST"
+
+
+def test_the_openapi_document_names_every_answer(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    assert set(document["paths"]) == {
+        "/detect", "/healthz", "/readyz", "/metrics", "/shadow/disagreements", "/openapi.json",
+    }  # fmt: skip
+    assert set(document["paths"]["/detect"]["post"]["responses"]) == {
+        "200", "400", "403", "408", "413", "415", "422", "503", "504",
+    }  # fmt: skip
+    assert {"DetectResponse", "Problem", "Box"} <= document["components"]["schemas"].keys()

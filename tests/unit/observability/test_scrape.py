@@ -1,0 +1,96 @@
+"""The gathered page, from what agents of Ray really write."""
+
+import asyncio
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from serve_app.errors import BackendUnavailable
+from serve_app.http.api import Page
+from serve_app.observability.scrape import gather_page
+
+RAY = 'Component="core_worker",NodeAddress="10.0.0.1",SessionName="session_1",Version="2.60.0",WorkerId="ab",'
+SCOPE = 'otel_scope_name="ray",otel_scope_version=""'
+PAGE = f"""\
+# HELP ray_node_cpu_count Total CPUs available on a ray node
+# TYPE ray_node_cpu_count gauge
+ray_node_cpu_count{{NodeAddress="10.0.0.1"}} 2.0
+# HELP ray_detect_requests_total Requests.
+# TYPE ray_detect_requests_total counter
+ray_detect_requests_total{{{RAY}{SCOPE},application="detect",deployment="Router",replica="REPLICA",assigned="onnx"}} 27
+ray_detect_requests_total{{{RAY}application="other",assigned="onnx",deployment="Router",replica="zz",{SCOPE}}} 5.0
+# HELP ray_detect_latency_seconds Seconds.
+# TYPE ray_detect_latency_seconds histogram
+ray_detect_latency_seconds_bucket{{{RAY}application="detect",deployment="Router",le="0.1",replica="REPLICA"}} 3.0
+ray_detect_latency_seconds_bucket{{{RAY}application="detect",deployment="Router",le="+Inf",replica="REPLICA"}} 4.0
+ray_detect_latency_seconds_count{{{RAY}application="detect",deployment="Router",replica="REPLICA"}} 4.0
+ray_detect_latency_seconds_sum{{{RAY}application="detect",deployment="Router",replica="REPLICA"}} 1.5
+"""
+
+
+@pytest.fixture
+def agents(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Pages by agent address; an address that is not here answers 500, and `down` not at all."""
+    pages: dict[str, str] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        address = request.url.netloc.decode()
+        if address.startswith("down"):
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, text=pages[address]) if address in pages else httpx.Response(500)
+
+    plain = httpx.AsyncClient
+
+    def client(**options: object) -> httpx.AsyncClient:
+        return plain(transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr("serve_app.observability.scrape.httpx.AsyncClient", client)
+    return pages
+
+
+def gather(addresses: list[str], accept: str = "") -> Page:
+    return asyncio.run(gather_page(addresses, "detect", accept))
+
+
+def test_replicas_of_all_nodes_are_on_one_page_under_one_heading(agents: dict[str, str]) -> None:
+    agents |= {"a:1": PAGE.replace("REPLICA", "r1"), "b:1": PAGE.replace("REPLICA", "r2")}
+    page = gather(["a:1", "b:1", "b:1"]).content.decode()
+    requests, latency = parse_text(page)
+    assert {sample.labels["replica"]: sample.value for sample in requests.samples} == {"r1": 27, "r2": 27}
+    assert len(requests.samples) == 2
+    assert len(latency.samples) == 8
+    assert page.count("# TYPE ray_detect_requests_total counter") == 1
+
+
+def test_only_declared_series_of_this_application_with_their_own_labels(agents: dict[str, str]) -> None:
+    agents["a:1"] = PAGE.replace("REPLICA", "r1")
+    requests, _ = parse_text(gather(["a:1"]).content.decode())
+    [sample] = requests.samples
+    assert sample.labels == {"application": "detect", "assigned": "onnx", "deployment": "Router", "replica": "r1"}
+
+
+def test_openmetrics_is_written_for_who_accepts_it(agents: dict[str, str]) -> None:
+    agents["a:1"] = PAGE.replace("REPLICA", "r1")
+    page = gather(["a:1"], "application/openmetrics-text; version=1.0.0, text/plain; q=0.5")
+    assert page.media_type.startswith("application/openmetrics-text")
+    families = parse_openmetrics(page.content.decode())  # type: ignore[no-untyped-call]
+    assert [family.name for family in families] == ["ray_detect_requests", "ray_detect_latency_seconds"]
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "text/html"])
+def test_text_is_written_for_everybody_else(agents: dict[str, str], accept: str) -> None:
+    agents["a:1"] = PAGE.replace("REPLICA", "r1")
+    assert gather(["a:1"], accept).media_type.startswith("text/plain")
+
+
+def test_an_agent_that_does_not_answer_is_left_out(agents: dict[str, str]) -> None:
+    agents["a:1"] = PAGE.replace("REPLICA", "r1")
+    requests, _ = parse_text(gather(["down:1", "broken:1", "a:1"]).content.decode())
+    assert len(requests.samples) == 1
+
+
+def test_no_agent_at_all_is_an_error_and_not_an_empty_page(agents: dict[str, str]) -> None:
+    with pytest.raises(BackendUnavailable, match="no metrics agent"):
+        gather(["down:1", "broken:1"])

@@ -1,0 +1,172 @@
+"""One request through the experiment, with arms that fail in every way a handle can: who answers, what is counted."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+
+from serve_app.backends.client import Reason
+from serve_app.errors import (
+    BackendUnavailable,
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidImage,
+    ServingError,
+    TooLarge,
+)
+from tests.unit.traffic.bed import Bench, call
+from tests.unit.traffic.fake_arm import ERRORS
+
+FAILURES = [(reason, error) for reason, error in ERRORS.items() if reason != "breaker_open"]
+BOTH_FAIL = [(reason, error) for reason, error in FAILURES if reason != "timeout"]
+
+
+def test_the_assigned_arm_answers(bench: Bench) -> None:
+    answer = bench.ask()
+    assert (answer.assigned, answer.backend) == ("onnx", "onnx")
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "ok"): 1}
+    assert bench.counted("detect_latency_seconds") == {("onnx",): 1}
+    assert not bench.counted("detect_fallbacks_total")
+    assert not bench.torch.given
+
+
+def test_every_reason_has_a_case_here() -> None:
+    assert set(ERRORS) == set(get_args(Reason))
+
+
+@pytest.mark.parametrize("reason", [reason for reason, _ in FAILURES])
+def test_whatever_fails_the_other_arm_answers_once(bench: Bench, reason: Reason) -> None:
+    bench.onnx.fail(reason)
+    answer = bench.ask()
+    assert (answer.assigned, answer.backend) == ("onnx", "torch")
+    assert bench.counted("detect_requests_total") == {("onnx", "torch", "rescued"): 1}
+    assert bench.counted("detect_fallbacks_total") == {("onnx", reason): 1}
+    assert bench.counted("detect_latency_seconds") == {("onnx",): 1}
+    assert (len(bench.onnx.given), len(bench.torch.given)) == (1, 1)
+
+
+@pytest.mark.parametrize(("reason", "error"), BOTH_FAIL)
+def test_if_both_fail_the_client_gets_the_assigned_arms_error(
+    bench: Bench, reason: Reason, error: ServingError
+) -> None:
+    bench.onnx.fail(reason)
+    bench.torch.fail("internal")
+    with pytest.raises(type(error)) as caught:
+        bench.ask()
+    assert caught.value is error
+    assert caught.value.status == 503
+    assert (len(bench.onnx.given), len(bench.torch.given)) == (1, 1)
+    outcome = "overloaded" if reason == "queue_full" else "failed"
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", outcome): 1}
+
+
+def test_an_arms_own_limit_is_no_deadline_of_the_client(bench: Bench) -> None:
+    bench.onnx.takes_s = 60
+    bench.policy(arm_timeout_s=0.05)
+    bench.torch.fail("engine")
+    with pytest.raises(BackendUnavailable, match="onnx did not answer in time, and torch failed"):
+        bench.ask(timeout_s=30)
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
+
+
+@pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no")])
+def test_a_clients_fault_is_not_tried_again(bench: Bench, error: ServingError) -> None:
+    bench.onnx.gives = error
+    for _ in range(30):
+        with pytest.raises(type(error)):
+            bench.ask()
+    assert not bench.torch.given
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "invalid"): 30}
+    assert not bench.dispatcher.breakers["onnx"].is_open
+
+
+@pytest.mark.usefixtures("stopped_clock")
+def test_the_first_arm_gets_its_limit_but_at_most_half_the_time(bench: Bench) -> None:
+    bench.onnx.fail("engine")
+    bench.policy(arm_timeout_s=4)
+    bench.ask(timeout_s=30)
+    bench.ask(timeout_s=2)
+    assert bench.onnx.given == [4, 1]
+    assert bench.torch.given == [30, 2]
+
+
+def test_a_hanging_arm_is_left_in_time(bench: Bench) -> None:
+    bench.onnx.takes_s = 60
+    bench.policy(arm_timeout_s=0.05)
+    assert bench.ask().backend == "torch"
+    assert bench.counted("detect_fallbacks_total") == {("onnx", "timeout"): 1}
+
+
+def test_if_both_hang_the_deadline_is_the_answer(bench: Bench) -> None:
+    bench.onnx.fail("timeout")
+    bench.torch.fail("timeout")
+    with pytest.raises(DeadlineExceeded, match="neither"):
+        bench.ask(timeout_s=2)  # less than a fair time
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "hurried"): 1}
+
+
+def test_only_a_client_that_allows_a_fair_time_counts_against_the_arm(bench: Bench) -> None:
+    bench.onnx.takes_s = bench.torch.takes_s = 60
+    bench.policy(arm_timeout_s=0.2)  # of which half is fair
+    for timeout_s in (0.05, 0.3):
+        with pytest.raises(DeadlineExceeded):
+            bench.ask(timeout_s)
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "hurried"): 1, ("onnx", "onnx", "deadline"): 1}
+
+
+def test_a_passed_deadline_asks_nobody(bench: Bench) -> None:
+    with pytest.raises(DeadlineExceeded):
+        bench.ask(timeout_s=-1)
+    assert not bench.onnx.given + bench.torch.given
+
+
+@pytest.mark.usefixtures("stopped_clock")
+def test_without_fallback_the_error_comes_at_once_and_all_the_time_is_the_arms(bench: Bench) -> None:
+    bench.policy(fallback=False)
+    bench.onnx.fail("replica_died")
+    with pytest.raises(BackendUnavailable):
+        bench.ask(timeout_s=20)
+    assert bench.onnx.given == [20]
+    assert not bench.torch.given
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
+
+
+def test_a_forced_request_stays_on_its_arm_and_out_of_the_series(bench: Bench) -> None:
+    assert bench.ask(forced="torch").backend == "torch"
+    bench.torch.fail("engine")
+    with pytest.raises(EngineFailed):
+        bench.ask(forced="torch")
+    assert not bench.onnx.given
+    assert not bench.counted("detect_requests_total")
+    assert not bench.counted("detect_latency_seconds")
+
+
+def test_a_cancelled_request_is_counted_as_such(bench: Bench) -> None:
+    async def go() -> None:
+        bench.onnx.takes_s = 60
+        task = asyncio.create_task(bench.dispatcher.detect(call()))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(go())
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "cancelled"): 1}
+    assert not bench.torch.given
+
+
+def test_a_sticky_key_decides_the_arm(bench: Bench) -> None:
+    bench.policy(onnx_fraction=0.5)
+    for key in ("a", "b", "c", "d"):
+        assert len({bench.ask(key=key).assigned for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize("log_requests", [True, False])
+def test_one_log_line_a_request_if_asked_for(bench: Bench, log_requests: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[dict[str, Any]] = []
+    remember: Callable[..., None] = lambda message, extra: lines.append(extra)  # noqa: E731
+    monkeypatch.setattr("serve_app.traffic.dispatch.logger.info", remember)
+    bench.policy(log_requests=log_requests)
+    bench.ask()
+    assert [(line["assigned"], line["outcome"]) for line in lines] == [("onnx", "ok")] * log_requests

@@ -1,0 +1,171 @@
+"""The shadow run: what it asks, what it drops, what it counts, and that no answer waits for it."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from serve_app.backends.client import BackendFailure
+from serve_app.calls import Answer, Call, Options
+from serve_app.errors import EngineFailed, InvalidImage, Overloaded
+from serve_app.observability.metrics import RouterMetrics
+from serve_app.schemas import Backend, Box, Detection, DetectionResult, ImageSize
+from serve_app.settings import TrafficPolicy
+from serve_app.traffic.shadow import Shadow
+from tests.unit.observability.test_metrics import Recorder
+from tests.unit.traffic.fake_arm import FakeArm
+
+SHIRT = Detection(label="shirt", score=0.9, box=Box(xmin=10, ymin=10, xmax=60, ymax=60))
+HAT = Detection(label="hat", score=0.7, box=Box(xmin=0, ymin=0, xmax=9, ymax=9))
+
+
+def result(*detections: Detection) -> DetectionResult:
+    return DetectionResult(image=ImageSize(width=100, height=100), detections=list(detections), stages={})
+
+
+async def finish_all() -> None:
+    """Wait for every comparison that was started."""
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+
+def arms() -> dict[Backend, FakeArm]:
+    """Both see the same until told otherwise."""
+    both: dict[Backend, FakeArm] = {"torch": FakeArm("torch"), "onnx": FakeArm("onnx")}
+    for arm in both.values():
+        arm.gives = result(SHIRT)
+    return both
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.arms = arms()
+        self.recorder = Recorder()
+        self.shadow = Shadow(self.arms, RouterMetrics(self.recorder), random.Random(1))
+
+    def run(self, requests: int = 1, backend: Backend = "torch", forced: bool = False, **policy: Any) -> None:
+        """Answer some requests, then wait for whatever the shadow run makes of them."""
+
+        async def go() -> None:
+            values = {"shadow_fraction": 1.0, "shadow_noise_share": 0.0, "shadow_concurrency": 64}
+            settings = TrafficPolicy(**(values | policy))
+            for number in range(requests):
+                call = Call(f"id-{number}", b"image", Options(), 0, 30, forced=backend if forced else None)
+                self.shadow.consider(call, Answer(result(SHIRT), backend, backend), settings)
+            await finish_all()
+
+        asyncio.run(go())
+
+    @property
+    def counted(self) -> Counter[str]:
+        return Counter(labels["result"] for _, labels in self.recorder.of("detect_shadow_total"))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.mark.parametrize(("answered", "asked"), [("torch", "onnx"), ("onnx", "torch")])
+def test_the_other_arm_gets_the_image_and_only_if_it_is_idle(bench: Bench, answered: Backend, asked: Backend) -> None:
+    bench.run(backend=answered)
+    assert bench.arms[asked].only_if_idle == [True]
+    assert bench.arms[answered].only_if_idle == []
+    assert bench.counted == {"agree": 1}
+    assert list(bench.recorder.of("detect_shadow_score_deviation")) == [(0.0, {})]
+    assert list(bench.recorder.of("detect_shadow_box_deviation")) == [(0.0, {})]
+
+
+def test_the_share_is_the_policys(bench: Bench) -> None:
+    bench.run(requests=2000, shadow_fraction=0.3)
+    assert bench.counted.total() == pytest.approx(600, abs=80)
+    before = bench.counted.total()
+    bench.run(requests=50, shadow_fraction=0.0)
+    assert bench.counted.total() == before
+
+
+def test_forced_requests_are_not_compared(bench: Bench) -> None:
+    bench.run(forced=True)
+    assert not bench.counted
+
+
+def test_over_its_own_bound_a_comparison_is_dropped_not_queued(bench: Bench) -> None:
+    bench.arms["onnx"].takes_s = 0.02
+    bench.run(requests=5, shadow_concurrency=2)
+    assert bench.counted == {"agree": 2, "dropped": 3}
+    assert len(bench.arms["onnx"].only_if_idle) == 2
+
+
+def test_a_busy_arm_drops_it(bench: Bench) -> None:
+    bench.arms["onnx"].gives = BackendFailure("queue_full", Overloaded("busy"))
+    bench.run()
+    assert bench.counted == {"dropped": 1}
+
+
+@pytest.mark.parametrize("error", [BackendFailure("engine", EngineFailed("raised")), InvalidImage("no image")])
+def test_an_arm_that_fails_is_counted_and_reaches_nobody(bench: Bench, error: Exception) -> None:
+    bench.arms["onnx"].gives = error
+    bench.run()
+    assert bench.counted == {"failed": 1}
+
+
+def test_an_arm_that_is_down_is_not_asked(bench: Bench) -> None:
+    bench.arms["onnx"].is_ready = False
+    bench.run()
+    assert bench.counted == {"failed": 1}
+    assert not bench.arms["onnx"].only_if_idle
+
+
+def test_a_disagreement_is_kept_with_numbers_and_id_only(bench: Bench) -> None:
+    bench.arms["onnx"].gives = result(SHIRT, HAT)
+    bench.run()
+    assert bench.counted == {"disagree": 1}
+    (kept,) = bench.shadow.report()["disagreements"]
+    assert kept == {
+        "request_id": "id-0", "agrees": False, "matched": 1, "unmatched": 1, "matched_share": pytest.approx(2 / 3),
+        "iou": 1.0, "score_deviation": 0.0, "box_deviation": 0.0,
+    }  # fmt: skip
+    assert "image" not in json.dumps(bench.shadow.report())
+
+
+def test_the_newest_fifty_are_kept_newest_first(bench: Bench) -> None:
+    bench.arms["onnx"].gives = result(HAT)
+    bench.run(requests=60)
+    kept = [entry["request_id"] for entry in bench.shadow.report()["disagreements"]]
+    assert kept == [f"id-{number}" for number in range(59, 9, -1)]
+
+
+def test_the_noise_floor_is_torch_against_itself_and_counted_apart(bench: Bench) -> None:
+    bench.arms["onnx"].gives = result(HAT)
+    bench.run(requests=400, shadow_noise_share=0.25, shadow_concurrency=64)
+    bench.run(requests=20, shadow_noise_share=1.0)
+    report = bench.shadow.report()
+    noise, comparisons = report["noise_floor"], report["comparisons"]
+    assert noise["agree"] >= 20
+    assert (noise["disagree"], noise["max_score_deviation"], noise["max_box_deviation"]) == (0, 0.0, 0.0)
+    assert comparisons["agree"] == 0
+    assert bench.counted["noise_agree"] == noise["agree"] == len(bench.arms["torch"].only_if_idle)
+    assert bench.counted["disagree"] == comparisons["disagree"] == len(bench.arms["onnx"].only_if_idle)
+    assert len(list(bench.recorder.of("detect_shadow_score_deviation"))) == comparisons["disagree"]
+
+
+def test_onnx_answers_never_make_noise(bench: Bench) -> None:
+    bench.run(requests=10, backend="onnx", shadow_noise_share=1.0)
+    assert bench.counted == {"agree": 10}
+    assert bench.shadow.report()["noise_floor"]["agree"] == 0
+
+
+def test_where_a_full_list_was_cut_a_missing_detection_is_not_held_against_it() -> None:
+    async def go() -> Shadow:
+        both = arms()
+        both["onnx"].gives = result(HAT.model_copy(update={"score": 0.89}))
+        shadow = Shadow(both, RouterMetrics(Recorder()), random.Random(1))
+        call = Call("id", b"image", Options(0.5, max_detections=1), 0, 30)
+        policy = TrafficPolicy(shadow_fraction=1, shadow_noise_share=0)
+        shadow.consider(call, Answer(result(SHIRT), "torch", "torch"), policy)
+        await finish_all()
+        return shadow
+
+    assert asyncio.run(go()).report()["comparisons"]["agree"] == 1
