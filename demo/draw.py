@@ -8,10 +8,10 @@ import typer
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pydantic import ValidationError
 
-from demo.commands import bad_input_ends_command
-from demo.errors import BadInputError
-from demo.labels import LABELS
 from serve_app.schemas import Detection, DetectResponse, Problem
+from training.commands import bad_input_ends_command
+from training.errors import BadInputError
+from training.labels import LABELS
 
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 _HEIGHT = 480

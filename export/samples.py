@@ -60,7 +60,7 @@ def _photos(folder: Path) -> list[Sample]:
 
 
 def _scene(seed: int) -> Image.Image:
-    from demo.scenes import render_scene  # only where there are no photographs
+    from training.scenes import render_scene  # only where there are no photographs
 
     return Image.fromarray(render_scene(seed, 480, 640).pixels)
 

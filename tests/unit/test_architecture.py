@@ -134,7 +134,7 @@ def test_heavy_libraries_stay_in_their_rooms(module: str, path: Path) -> None:
 
 def test_the_service_knows_nothing_of_export_demo_or_bench() -> None:
     for path in modules("serve_app").values():
-        assert not {name.partition(".")[0] for name in imports(path)} & {"export", "demo", "bench", "tests"}
+        assert not {name.partition(".")[0] for name in imports(path)} & {"export", "demo", "training", "bench", "tests"}
 
 
 def test_there_is_no_import_cycle() -> None:
@@ -149,7 +149,7 @@ def test_there_is_no_import_cycle() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("package", ["serve_app", "export", "demo"])
+@pytest.mark.parametrize("package", ["serve_app", "export", "demo", "training"])
 def test_every_module_says_what_it_holds(package: str) -> None:
     silent = [module for module, path in modules(package).items() if not ast.get_docstring(ast.parse(path.read_text()))]
     assert silent == []
