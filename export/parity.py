@@ -11,8 +11,7 @@ from serve_app.detection import processing
 from serve_app.detection.agreement import Agreement, compare
 from serve_app.detection.model.artifact import Parity
 from serve_app.detection.spec import Detector, ModelSpec, RawOutputs
-from serve_app.schemas import ImageSize
-from serve_app.settings import DEFAULT_THRESHOLD
+from serve_app.schemas import DEFAULT_THRESHOLD, ImageSize
 
 Scores = NDArray[np.float32]
 

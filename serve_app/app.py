@@ -1,4 +1,4 @@
-"""Composition root: the application that `serve_config.yaml` names as `serve_app.app:app`."""
+"""The application that `serve_config.yaml` names as `serve_app.app:app`: it binds the Router to both backends."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from serve_app.deployments import OnnxDeployment, TorchDeployment
 from serve_app.router import Router
 from serve_app.settings import AppSettings, OnnxSettings, TorchSettings, TrafficPolicy
 
-# The router goes first on shared cores: a refusal must not wait for the inferences it is refused for.
-_ARM_NICENESS = 5
+# On shared cores the router has the higher priority: a refusal must not wait behind running inferences.
+_BACKEND_NICENESS = 5
 
 
 def app(args: AppSettings) -> Application:
-    """Bind the Router to both arms. `args` are the application's `args`; the rest comes from the deployments."""
-    torch = _deployment(TorchDeployment, TorchSettings()).bind(args.limits, _ARM_NICENESS)
-    onnx = _deployment(OnnxDeployment, OnnxSettings()).bind(args.limits, _ARM_NICENESS)
+    """Bind the Router to both backends. `args` are the application's `args`; the rest comes from the deployments."""
+    torch = _deployment(TorchDeployment, TorchSettings()).bind(args.limits, _BACKEND_NICENESS)
+    onnx = _deployment(OnnxDeployment, OnnxSettings()).bind(args.limits, _BACKEND_NICENESS)
     application: Application = _deployment(serve.ingress()(Router), TrafficPolicy()).bind(args.limits, torch, onnx)
     return application
 

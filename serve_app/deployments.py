@@ -1,7 +1,8 @@
 """TorchDeployment and OnnxDeployment: each carries a pipeline for the router. No model logic here.
 
-A deployment never fails to start: what keeps its engine from loading becomes its status, with the remedy, and the
-other arm answers meanwhile. A change of its `user_config` loads again, with nothing else restarted.
+Each runs in a process of its own. A deployment never fails to start: an error while its engine loads becomes its
+status, with the remedy, and the other backend answers meanwhile. A change of its `user_config` loads again, and
+nothing else restarts.
 """
 
 import asyncio
@@ -10,11 +11,10 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from serve_app.calls import Options
 from serve_app.detection.engines import threads
 from serve_app.detection.model import artifact, checkpoint
 from serve_app.detection.pipeline import Pipeline
@@ -27,23 +27,26 @@ from serve_app.errors import (
     ServingError,
     UnreadableModel,
 )
-from serve_app.schemas import BackendStatus, DetectionResult
-from serve_app.settings import ArmSettings, LimitSettings, OnnxSettings, TorchSettings, parse
+from serve_app.schemas import BackendStatus, DetectionResult, Options
+from serve_app.settings import BackendSettings, LimitSettings, OnnxSettings, TorchSettings, parse
 
 logger = logging.getLogger("ray.serve")
 
-# Beside the images in the engine, one is being prepared for it, one finished. Each may hold `max_pixels` decoded.
+# Beside the images in the engine, one is prepared and one is finished. Each may hold `max_pixels` decoded pixels.
 _OTHER_WORKERS = 2
 
 
-class Arm(ABC):
-    """What both deployments do; a subclass only knows how to build its pipeline."""
+class BackendDeployment(ABC):
+    """What both deployments do. A subclass only knows how to build its pipeline."""
 
     name: str
     library: str
 
-    def __init__(self, limits: LimitSettings, niceness: int = 0) -> None:
+    def __init__(
+        self, limits: LimitSettings, niceness: int = 0, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         os.nice(niceness)
+        self._clock = clock
         self._limits = limits
         self._pipeline: Pipeline | None = None
         self._status = BackendStatus(state="unavailable", reason=f"{self.name}: no user_config yet")
@@ -72,11 +75,11 @@ class Arm(ABC):
             state="ready", reload=reload, fingerprint=fingerprint, pid=os.getpid(), **info._asdict()
         )
         self._pipeline = pipeline
-        # Not shut down: a request may just be handing it work. Its threads end once nobody holds it.
+        # The old pool is not shut down: a request may be handing it work. Its threads end with its last reference.
         self._workers = self._new_workers(pipeline.images_at_once)
         logger.info("%s ready: %s", self.name, self._status.model_dump_json(exclude={"state", "reason"}))
 
-    def _pipeline_of(self, engine: Detector, spec: ModelSpec, settings: ArmSettings) -> Pipeline:
+    def _pipeline_of(self, engine: Detector, spec: ModelSpec, settings: BackendSettings) -> Pipeline:
         return Pipeline(
             engine,
             spec,
@@ -84,6 +87,7 @@ class Arm(ABC):
             settings.max_batch,
             settings.inferences_at_once,
             settings.inference_limit_s,
+            clock=self._clock,
         )
 
     def _new_workers(self, images_at_once: int) -> ThreadPoolExecutor:
@@ -92,7 +96,7 @@ class Arm(ABC):
     def _reason(self, error: Exception, user_config: Mapping[str, Any]) -> str:
         text = str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
         reason = " ".join(text.split())  # onnxruntime's messages have several lines
-        if isinstance(error, ConfigurationError) and not isinstance(error, UnreadableModel):  # it says what to do
+        if isinstance(error, ConfigurationError) and not isinstance(error, UnreadableModel):  # its text has the remedy
             if "reload" in reason:
                 return reason
             wrong_key = reason.startswith(f"{type(self).__name__}.user_config")
@@ -122,16 +126,20 @@ class Arm(ABC):
         if only_if_idle and self._under_way:
             raise Overloaded(f"{self.name} is busy")
         given_up = threading.Event()
-        job = (pipeline, data, options, timeout_s, time.perf_counter(), given_up)
+        deadline = self._clock() + timeout_s  # runs also while all threads are taken
+
+        def work() -> DetectionResult:
+            return pipeline.detect(data, options, deadline - self._clock(), given_up)
+
         self._under_way += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._workers, _run, *job)
+            return await asyncio.get_running_loop().run_in_executor(self._workers, work)
         finally:
             self._under_way -= 1
             given_up.set()
 
     async def status(self) -> BackendStatus:
-        """What `/readyz` shows of this arm."""
+        """What `/readyz` shows of this backend."""
         try:
             await self.check_health()
         except EngineFailed as error:
@@ -139,23 +147,19 @@ class Arm(ABC):
         return self._status
 
     async def check_health(self) -> None:
-        """Asked by Serve, which replaces the replica after three EngineFailed: neither engine can be interrupted."""
+        """Raise EngineFailed while an inference hangs. Serve asks, and replaces the replica after three failures.
+
+        There is no other way out: no engine can be interrupted.
+        """
         if self._pipeline is not None:
             self._pipeline.require_alive()
-
-
-def _run(
-    pipeline: Pipeline, data: bytes, options: Options, timeout_s: float, asked: float, given_up: threading.Event
-) -> DetectionResult:
-    waited = time.perf_counter() - asked
-    return pipeline.detect(data, options, timeout_s - waited, given_up)
 
 
 def _is_expected(error: Exception) -> bool:
     return isinstance(error, ServingError)
 
 
-class TorchDeployment(Arm):
+class TorchDeployment(BackendDeployment):
     """The incumbent."""
 
     name = "Torch"
@@ -165,7 +169,7 @@ class TorchDeployment(Arm):
         settings = parse(TorchSettings, user_config, "TorchDeployment.user_config")
         folder = checkpoint.resolve(settings.checkpoint, settings.revision)
         spec = checkpoint.read_spec(folder)
-        # Only here: the process of the other arm must never load PyTorch.
+        # Imported only here: the process of the other backend must never load PyTorch.
         threads.reserve(settings.threads, settings.spinning)
         from serve_app.detection.engines.torch import TorchDetector
 
@@ -177,7 +181,7 @@ class TorchDeployment(Arm):
         return f"put config.json, model.safetensors and preprocessor_config.json of {named.checkpoint} right"
 
 
-class OnnxDeployment(Arm):
+class OnnxDeployment(BackendDeployment):
     """The candidate."""
 
     name = "ONNX"
@@ -186,7 +190,7 @@ class OnnxDeployment(Arm):
     def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
         settings = parse(OnnxSettings, user_config, "OnnxDeployment.user_config")
         folder, manifest = artifact.find(settings)
-        # Only here: an onnxruntime that does not import is this arm's status, not the application's end.
+        # Imported only here: an onnxruntime that does not import becomes a status, and the application still starts.
         threads.reserve(settings.threads, settings.spinning)
         from serve_app.detection.engines.open import open_engine
 

@@ -1,4 +1,4 @@
-"""Every failure the service can name. Raised where it is found, answered only by the API's one handler.
+"""Every failure the service can name. Raised where it is found, answered only by `http.problems`.
 
 Each class carries its HTTP `status` and public `code`; the constructor takes the message alone, so that an
 instance survives pickling on its way from a replica to the router.
@@ -60,7 +60,7 @@ class TooLarge(ServingError):
 
 
 class UnsupportedMediaType(ServingError):
-    """The content type is none that the API accepts."""
+    """The API does not accept this content type."""
 
     status = 415
     code = "unsupported_media_type"
@@ -90,7 +90,7 @@ class BackendUnavailable(ServingError):
 
 
 class EngineFailed(ServingError):
-    """The engine raised, or gave an output that cannot be right."""
+    """The engine raised, or its output cannot be right."""
 
     status = 503
     code = "engine_failed"
@@ -98,7 +98,7 @@ class EngineFailed(ServingError):
 
 
 class BadOutput(EngineFailed):
-    """The engine returned values or shapes that no answer can be made of."""
+    """The engine returned values that are not finite, or arrays of a wrong shape."""
 
 
 class DeadlineExceeded(ServingError):
@@ -115,9 +115,9 @@ class ConfigurationError(ServingError):
 
 
 class UnreadableModel(ConfigurationError):
-    """An engine refuses a model's file; only the arm knows the command that makes it anew."""
+    """An engine refuses a model's file. The deployment adds the command that makes a new one."""
 
 
 def one_line(error: Exception) -> str:
-    """What another library's error says, on one line of at most 200 characters; its type where it says nothing."""
+    """Another library's error on one line of at most 200 characters: its text, or its type where it has none."""
     return " ".join(str(error).split())[:200] or type(error).__name__

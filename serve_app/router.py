@@ -1,9 +1,7 @@
-"""The Router deployment: Serve's ingress. It carries the API, the dispatcher and the shadow run; logic is theirs."""
+"""The Router deployment: Serve's ingress. It builds the router's parts and keeps their background tasks running."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any, get_args
 
 import ray
@@ -11,118 +9,69 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
-from serve_app.backends.client import Reason, ServeBackend
-from serve_app.calls import Answer, Call
-from serve_app.errors import ConfigurationError
+from serve_app.backends.client import ServeBackendClient
+from serve_app.backends.protocol import Reason
 from serve_app.http.admission import Admission
-from serve_app.http.api import Page, build_api
+from serve_app.http.api import build_api
+from serve_app.http.readiness import readiness
 from serve_app.observability.metrics import RouterMetrics
-from serve_app.observability.scrape import gather_page
+from serve_app.observability.scrape import Page, gather_page
 from serve_app.schemas import Backend
-from serve_app.settings import LimitSettings, TrafficPolicy, parse
-from serve_app.traffic.dispatch import Dispatcher, Outcome
+from serve_app.settings import LimitSettings
+from serve_app.traffic.accounting import Outcome
+from serve_app.traffic.breaker import Breaker
+from serve_app.traffic.dispatch import Dispatcher
+from serve_app.traffic.policy import PolicyInForce
 from serve_app.traffic.shadow import Shadow
 
-logger = logging.getLogger("ray.serve")
-
-_STATUS_PERIOD_S = 1.0
-_GAUGE_PERIOD_S = 0.5  # below the shortest report interval of Ray, which forgets a gauge that is not set again
+_GAUGE_PERIOD_S = 0.5  # below Ray's shortest report interval: Ray forgets a gauge that is not set again
 
 
 class Router:
-    """Splits the traffic between the two arms."""
+    """Splits the traffic between the two backends."""
 
     def __init__(self, limits: LimitSettings, torch: DeploymentHandle[Any], onnx: DeploymentHandle[Any]) -> None:
         self._limits = limits
+        self._policy = PolicyInForce()
         self._metrics = RouterMetrics()
         self._metrics.start_counters(get_args(Outcome), get_args(Reason))
-        self._backends: dict[Backend, ServeBackend] = {
-            "torch": ServeBackend("torch", torch),
-            "onnx": ServeBackend("onnx", onnx),
+        self._backends: dict[Backend, ServeBackendClient] = {
+            "torch": ServeBackendClient("torch", torch),
+            "onnx": ServeBackendClient("onnx", onnx),
         }
-        self._admission = Admission(self._metrics.overloaded)
-        self._dispatcher = Dispatcher(self._backends, self._metrics)
-        self._shadow = Shadow(self._backends, self._metrics)
-        self._policy_error: str | None = None
+        self._breakers = {name: Breaker() for name in self._backends}
         self._application = serve.get_replica_context().app_name
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._watch_backend(name)) for name in self._backends]
-        self._tasks += [loop.create_task(backend.watch_replicas()) for backend in self._backends.values()]
-        self._tasks.append(loop.create_task(self._show_state()))
+        forever = [*(backend.watch.run() for backend in self._backends.values()), self._set_gauges()]
+        self._tasks = [loop.create_task(task) for task in forever]
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Serve asks for the ASGI application once the router is built."""
-        return build_api(self, self._limits)
+        watches = {name: backend.watch for name, backend in self._backends.items()}
+        return build_api(
+            limits=self._limits,
+            policy=self._policy,
+            admission=Admission(self._metrics.overloaded),
+            dispatcher=Dispatcher(self._policy, self._backends, self._breakers, self._metrics),
+            shadow=Shadow(self._backends, self._metrics),
+            readiness=lambda: readiness(self._policy, watches, self._breakers),
+            metrics_page=self._metrics_page,
+        )
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Take a new policy. Never raises: a wrong one is refused by name, and the last good one stays in force."""
-        try:
-            self._dispatcher.policy = parse(TrafficPolicy, user_config, "Router.user_config")
-            self._policy_error = None
-        except ConfigurationError as error:
-            self._policy_error = error.detail
-            logger.error("policy refused, the last one stays in force: %s", error.detail)
-        logger.info("policy in force: %s", self.policy.model_dump_json())
+        """Serve hands over the traffic policy at start and after every deploy. Never raises."""
+        self._policy.replace(user_config)
 
-    async def _show_state(self) -> None:
-        """Keep the gauges alive, also while a backend is slow to tell its status."""
+    async def _set_gauges(self) -> None:
         while True:
-            self._metrics.policy(self.policy.onnx_fraction, rejected=self._policy_error is not None)
+            self._metrics.policy(self._policy.current.onnx_fraction, rejected=self._policy.error is not None)
             for name, backend in self._backends.items():
-                self._metrics.backend(name, backend.status)
+                self._metrics.backend(name, backend.watch.status)
                 self._metrics.inflight(name, backend.under_way)
-                self._metrics.breaker(name, self._dispatcher.breakers[name].is_open)
+                self._metrics.breaker(name, self._breakers[name].is_open)
             await asyncio.sleep(_GAUGE_PERIOD_S)
 
-    async def _watch_backend(self, name: Backend) -> None:
-        backend = self._backends[name]
-        while True:
-            try:
-                await backend.refresh_status()
-            except Exception:  # a watch that dies would freeze `/readyz` for ever
-                logger.exception("the status of %s cannot be read", name)
-            await backend.wait_for_doubt(_STATUS_PERIOD_S)
-
-    @property
-    def policy(self) -> TrafficPolicy:
-        """The policy in force."""
-        return self._dispatcher.policy
-
-    def receive(self) -> AbstractContextManager[None]:
-        """Hold a place for one body that is being received, or raise Overloaded."""
-        return self._admission.receive(self.policy)
-
-    def admit(self) -> AbstractContextManager[None]:
-        """Hold a place for one request that is being answered, or raise Overloaded."""
-        return self._admission.admit(self.policy)
-
-    async def detect(self, call: Call) -> Answer:
-        """Answer one request."""
-        return await self._dispatcher.detect(call)
-
-    def answered(self, call: Call, answer: Answer) -> None:
-        """Told once the answer has gone out: the shadow run may begin."""
-        self._shadow.consider(call, answer, self.policy)
-
-    def readiness(self) -> dict[str, Any]:
-        """The body of `/readyz`: ready while at least one backend is."""
-        backends: dict[str, dict[str, Any]] = {}
-        for name, backend in self._backends.items():
-            is_open = self._dispatcher.breakers[name].is_open
-            backends[name] = backend.status.model_dump(exclude_none=True) | {"breaker_open": is_open}
-        return {
-            "ready": any(backend["state"] == "ready" for backend in backends.values()),
-            "policy": self.policy.model_dump(),
-            "policy_error": self._policy_error,
-            "backends": backends,
-        }
-
-    def disagreements(self) -> dict[str, Any]:
-        """What the shadow run of this replica found, newest disagreements first."""
-        return self._shadow.report()
-
-    async def metrics_page(self, accept: str) -> Page:
-        """The series of the whole application."""
+    async def _metrics_page(self, accept: str) -> Page:
         nodes = await asyncio.to_thread(ray.nodes)
         agents = [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes if node["Alive"]]
         return await gather_page(agents, self._application, accept)

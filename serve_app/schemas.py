@@ -1,9 +1,12 @@
-"""The wire types: what the backends return and what clients receive. Shared by every room, importing none."""
+"""What travels: between client and router, between router and backends, and between the rooms of one process.
+
+Shared by every room, importing none.
+"""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Backend = Literal["torch", "onnx"]
 BACKENDS: tuple[Backend, Backend] = ("torch", "onnx")
@@ -11,13 +14,34 @@ Stage = Literal["queue", "decode", "preprocess", "inference", "postprocess"]
 STAGES: tuple[Stage, ...] = ("queue", "decode", "preprocess", "inference", "postprocess")
 
 
+DEFAULT_THRESHOLD = 0.5
+MAX_DETECTIONS = 100
+
+
 def other(backend: Backend) -> Backend:
-    """The opposite arm."""
+    """The opposite backend."""
     return "onnx" if backend == "torch" else "torch"
 
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class Options(BaseModel):
+    """What a request asks of post-processing. The HTTP side parses and documents its parameters with this model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: float = Field(DEFAULT_THRESHOLD, ge=0, le=1, allow_inf_nan=False)
+    max_detections: int = Field(MAX_DETECTIONS, ge=1, le=MAX_DETECTIONS)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool(cls, value: Any) -> Any:
+        # Python counts True as 1, JSON does not.
+        if isinstance(value, bool):
+            raise ValueError("not a number")
+        return value
 
 
 class Box(_Wire):
@@ -59,7 +83,7 @@ class DetectionResult(_Wire):
 
 
 class DetectResponse(_Wire):
-    """The answer to `POST /detect`: `assigned` is the arm that was drawn, `backend` the one that answered."""
+    """The answer to `POST /detect`: `assigned` is the backend that was drawn, `backend` the one that answered."""
 
     request_id: str
     backend: Backend
@@ -84,7 +108,7 @@ class BackendStatus(_Wire):
 
     state: Literal["ready", "starting", "unavailable"]
     reason: str | None = None
-    reload: int | None = Field(None, description="The `reload` of the configuration that this is the state of.")
+    reload: int | None = Field(None, description="The `reload` of the configuration that led to this state.")
     fingerprint: str | None = None
     engine: str | None = None
     device: str | None = None
@@ -92,3 +116,26 @@ class BackendStatus(_Wire):
     threads: int | None = None
     versions: dict[str, str] | None = None
     pid: int | None = None
+
+
+class Call(NamedTuple):
+    """One parsed request: `key` is its sticky key, `forced` the backend it insists on.
+
+    `arrived` and `deadline` are seconds on the router's clock, `time.perf_counter`.
+    """
+
+    request_id: str
+    data: bytes
+    options: Options
+    arrived: float
+    deadline: float
+    key: str | None = None
+    forced: Backend | None = None
+
+
+class Answer(NamedTuple):
+    """The result of a call: `assigned` is the backend that was drawn, `backend` the one that answered."""
+
+    result: DetectionResult
+    assigned: Backend
+    backend: Backend

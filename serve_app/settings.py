@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from serve_app.errors import ConfigurationError
 
-DEFAULT_THRESHOLD = 0.5
 DEFAULT_CHECKPOINT = "demo/checkpoint"
 DEFAULT_ARTIFACT = "artifacts/demo"
 INFERENCE_LIMIT_S = 60.0  # a YOLOS-small takes 1 to 3 s on two cores
@@ -22,7 +21,7 @@ class _Settings(BaseModel):
 
 
 class BreakerSettings(_Settings):
-    """When an arm is left alone for a while, and how often it is tried again."""
+    """When a backend is left alone for a while, and how often it is tried again."""
 
     consecutive_failures: int = Field(5, ge=1, description="Failures in a row that open the breaker.")
     failure_share: Fraction = Field(0.5, description="Share of failures in the window above which it opens.")
@@ -36,13 +35,13 @@ class TrafficPolicy(_Settings):
     onnx_fraction: Fraction = Field(0.0, description="Share of requests assigned to ONNX; 0 is the rollback.")
     experiment: str = Field("default", min_length=1, max_length=64, description="Salt of the sticky assignment.")
     sticky_header: str = Field("x-client-id", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Header with a client key.")
-    fallback: bool = Field(True, description="Let the other arm answer when the assigned one fails.")
-    shadow_fraction: Fraction = Field(0.0, description="Share of requests compared on the other arm afterwards.")
+    fallback: bool = Field(True, description="Let the other backend answer when the assigned one fails.")
+    shadow_fraction: Fraction = Field(0.0, description="Share of requests also sent to the other backend.")
     shadow_noise_share: Fraction = Field(0.1, description="Share of those sent back to Torch: the noise floor.")
     shadow_concurrency: int = Field(1, ge=1, le=64, description="Shadow calls under way at once; more are dropped.")
     allow_override: bool = Field(False, description="Honour the X-Backend request header.")
     deadline_s: Seconds = Field(30.0, description="Longest time a request may take.")
-    arm_timeout_s: Seconds = Field(10.0, description="Longest time the assigned arm has before the other is asked.")
+    arm_timeout_s: Seconds = Field(10.0, description="Longest time for the assigned backend before the other one.")
     max_inflight: int = Field(12, ge=1, le=10_000, description="Requests being answered at once; more get 503.")
     max_uploads: int = Field(64, ge=1, le=10_000, description="Bodies being received at once; more get 503.")
     log_requests: bool = Field(False, description="Write one log line per request.")
@@ -63,20 +62,23 @@ class AppSettings(_Settings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
 
-class ArmSettings(_Settings):
-    """What the `user_config` of both arms has."""
+class BackendSettings(_Settings):
+    """What the `user_config` of both backends has."""
 
     checkpoint: str = Field(DEFAULT_CHECKPOINT, min_length=1, description="Folder or hub id of the YOLOS checkpoint.")
     revision: str | None = Field(None, description="Commit or tag, for a hub id.")
-    threads: int = Field(2, ge=1, le=256, description="Threads of one inference; give both arms the same.")
+    threads: int = Field(2, ge=1, le=256, description="Threads of one inference; give both backends the same.")
     max_batch: int = Field(
         1, ge=1, le=64, description="Waiting images of one shape that one inference takes together; 1 is off."
     )
     inferences_at_once: int = Field(
-        1, ge=1, le=16, description="2 fills the cores that a small model leaves idle; a large one gains nothing."
+        1, ge=1, le=16, description="Inferences that run in parallel; 2 helps a small model that leaves cores idle."
     )
     inference_limit_s: Seconds = Field(
-        INFERENCE_LIMIT_S, description="An inference that lasts longer hangs: Serve is told to replace the replica."
+        INFERENCE_LIMIT_S, description="An inference that lasts longer counts as hung, and Serve replaces the replica."
+    )
+    spinning: bool = Field(
+        False, description="Waiting threads spin instead of sleeping; only for cores that nothing else uses."
     )
     reload: int = Field(0, description="Change it to load again without touching anything else.")
 
@@ -90,15 +92,14 @@ class ArmSettings(_Settings):
         return self
 
 
-class TorchSettings(ArmSettings):
+class TorchSettings(BackendSettings):
     """`user_config` of TorchDeployment."""
 
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the model runs.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Type of weights and arithmetic.")
-    spinning: bool = Field(False, description="Let waiting threads burn their core: only where no one else needs it.")
 
 
-class OnnxSettings(ArmSettings):
+class OnnxSettings(BackendSettings):
     """`user_config` of OnnxDeployment. The checkpoint is only read for its fingerprint."""
 
     artifact: str = Field(DEFAULT_ARTIFACT, min_length=1, description="Folder that `python -m export` wrote.")
@@ -106,11 +107,10 @@ class OnnxSettings(ArmSettings):
     providers: list[str] = Field(
         ["CPUExecutionProvider"], min_length=1, description="ONNX Runtime's execution providers, in order."
     )
-    spinning: bool = Field(False, description="Let waiting threads burn their core: only where no one else needs it.")
 
     @model_validator(mode="after")
     def _one_with_openvino(self) -> Self:
-        # For more, OpenVINO would divide the threads among them, also while there is only one.
+        # With more, OpenVINO divides the threads among them, even while only one runs.
         if self.engine == "openvino" and self.inferences_at_once > 1:
             raise ValueError(f"engine openvino runs one inference at once, not {self.inferences_at_once}: set 1")
         return self

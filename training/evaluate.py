@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from serve_app.settings import DEFAULT_THRESHOLD
+from serve_app.schemas import DEFAULT_THRESHOLD
 from training.checkpoint import CHECKPOINT, load_checkpoint
 from training.coco import mean_precision
 from training.commands import bad_input_ends_command

@@ -13,7 +13,7 @@ import torch
 import typer
 from tqdm import tqdm
 
-from serve_app.settings import DEFAULT_THRESHOLD
+from serve_app.schemas import DEFAULT_THRESHOLD
 from training.bank import Bank, stored
 from training.calibrate import apply, fitted
 from training.checkpoint import CHECKPOINT, load_checkpoint, new_config, new_model, save_checkpoint

@@ -24,8 +24,8 @@ from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
 from serve_app.local.node import running as running_node
 from serve_app.local.ports import Ports, free_port
-from serve_app.schemas import Detection, ImageSize
-from serve_app.settings import DEFAULT_ARTIFACT, DEFAULT_THRESHOLD
+from serve_app.schemas import DEFAULT_THRESHOLD, Detection, ImageSize
+from serve_app.settings import DEFAULT_ARTIFACT
 
 _READY_TIMEOUT_S = 120.0
 # Every contender shall answer every request of the heaviest load; by default ours refuses what would wait too long.

@@ -1,6 +1,6 @@
 """How many requests a router replica holds at once: bodies being received, and requests being answered.
 
-Carried by the router. Two rooms, so that slow senders take no place from requests that could be answered now.
+Called by `http.api`. Counted apart, so that slow senders take no place from requests that could be answered.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from serve_app.settings import TrafficPolicy
 
 
 class Admission:
-    """Counts the requests in both rooms; a full one refuses at once, before a byte of the body is read."""
+    """Counts both. Over the limit it refuses at once, before a byte of the body is read."""
 
     def __init__(self, on_refused: Callable[[], None]) -> None:
         self._on_refused = on_refused

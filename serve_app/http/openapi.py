@@ -1,12 +1,13 @@
-"""The OpenAPI document of the service, from the wire types. Called by the API."""
+"""The OpenAPI document of the service, made from the wire types. Called by `http.api`."""
 
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from serve_app.http.request_body import JSON_TYPE, MAX_DETECTIONS, RAW_TYPES
+from serve_app.http.options import option_schemas
+from serve_app.http.request_body import JSON_TYPE, RAW_TYPES
 from serve_app.schemas import BACKENDS, DetectResponse, Problem
-from serve_app.settings import DEFAULT_THRESHOLD, LimitSettings
+from serve_app.settings import LimitSettings
 
 _PROBLEMS = {
     400: "Malformed request, header or parameter",
@@ -18,8 +19,6 @@ _PROBLEMS = {
     503: "Overloaded, or no backend can answer",
     504: "The deadline passed",
 }
-_THRESHOLD: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_THRESHOLD}
-_LIMIT: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_DETECTIONS, "default": MAX_DETECTIONS}
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 _BASE64: dict[str, Any] = {
     "type": "string",
@@ -52,7 +51,7 @@ def openapi_document(limits: LimitSettings) -> dict[str, Any]:
 
 
 def _detect() -> dict[str, Any]:
-    options = {"threshold": _THRESHOLD, "max_detections": _LIMIT}
+    options = option_schemas()
     form = _object(options | {"image": _BINARY}, required="image")
     as_json = _object(options | {"image_base64": _BASE64}, required="image_base64")
     raw = {media_type: {"schema": _BINARY} for media_type in RAW_TYPES}
@@ -60,8 +59,7 @@ def _detect() -> dict[str, Any]:
         "operationId": "detect",
         "summary": "Find clothing in one image (JPEG, PNG or WebP)",
         "parameters": [
-            _parameter("threshold", "query", _THRESHOLD),
-            _parameter("max_detections", "query", _LIMIT),
+            *(_parameter(name, "query", schema) for name, schema in options.items()),
             _parameter("X-Client-Id", "header", {"type": "string"}),
             _parameter("X-Backend", "header", {"enum": list(BACKENDS)}),
             _parameter("X-Request-Timeout-Ms", "header", {"type": "number", "exclusiveMinimum": 0}),

@@ -1,29 +1,27 @@
 """A request's body and options, read and checked: raw bytes, a form or JSON become one image and its `Options`.
 
-Called by the API. Raises what the client did wrong; nothing is decoded here.
+Called by `http.api`. Raises what the client did wrong. No image is decoded here.
 """
 
 import asyncio
 import base64
 import binascii
 import json
-import math
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from serve_app.calls import Options
 from serve_app.errors import BodyTimeout, DeadlineExceeded, MalformedRequest, TooLarge, UnsupportedMediaType
-from serve_app.settings import DEFAULT_THRESHOLD, LimitSettings
+from serve_app.http.options import NAMES, parse_options
+from serve_app.schemas import Options
+from serve_app.settings import LimitSettings
 
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 FORM_TYPE, JSON_TYPE = "multipart/form-data", "application/json"
-MAX_DETECTIONS = 100
-_OPTIONS = ("threshold", "max_detections")
 
 
 class Upload(NamedTuple):
@@ -33,8 +31,10 @@ class Upload(NamedTuple):
     options: Options
 
 
-async def read_upload(request: Request, limits: LimitSettings, deadline: float) -> Upload:
-    """Read the body of `POST /detect`, never more than the limit nor beyond `deadline` (of `time.perf_counter`).
+async def read_upload(
+    request: Request, limits: LimitSettings, deadline: float, clock: Callable[[], float] = time.perf_counter
+) -> Upload:
+    """Read the body of `POST /detect`, never more than the limit nor beyond `deadline`, in seconds on the `clock`.
 
     Raises UnsupportedMediaType, TooLarge, BodyTimeout, DeadlineExceeded or MalformedRequest.
     """
@@ -43,8 +43,8 @@ async def read_upload(request: Request, limits: LimitSettings, deadline: float) 
         raise UnsupportedMediaType(
             f"content type {media_type[:80] or '(none)'!r}: send {', '.join((*RAW_TYPES, FORM_TYPE, JSON_TYPE))}"
         )
-    options = _single_values(request.query_params.multi_items(), _OPTIONS, "query parameter")
-    body = await _read_body(request, limits, deadline)
+    options = _single_values(request.query_params.multi_items(), NAMES, "query parameter")
+    body = await _read_body(request, limits, deadline - clock())
     if media_type == FORM_TYPE:
         data, in_body = await _parse_form(request, body)
     elif media_type == JSON_TYPE:
@@ -59,12 +59,11 @@ async def read_upload(request: Request, limits: LimitSettings, deadline: float) 
     return Upload(data, parse_options(options | in_body))
 
 
-async def _read_body(request: Request, limits: LimitSettings, deadline: float) -> bytes:
+async def _read_body(request: Request, limits: LimitSettings, time_left: float) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > limits.max_body_bytes:
         raise TooLarge(f"the body is {declared[:20]} bytes, the limit is {limits.max_body_bytes}")
     chunks, size = [], 0
-    time_left = deadline - time.perf_counter()
     try:
         async with asyncio.timeout(min(limits.body_timeout_s, time_left)):
             async for chunk in request.stream():
@@ -87,9 +86,7 @@ async def _parse_form(request: Request, body: bytes) -> tuple[bytes, dict[str, A
         yield body
 
     # The body is bounded and in memory already, so parts may be as large as it is.
-    parser = MultiPartParser(
-        request.headers, stream(), max_files=1, max_fields=len(_OPTIONS), max_part_size=len(body) + 1
-    )
+    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=len(NAMES), max_part_size=len(body) + 1)
     parser.spool_max_size = len(body) + 1
     try:
         return await _image_and_options(await parser.parse())
@@ -102,7 +99,7 @@ async def _parse_form(request: Request, body: bytes) -> tuple[bytes, dict[str, A
 
 
 async def _image_and_options(form: FormData) -> tuple[bytes, dict[str, Any]]:
-    values = _single_values(form.multi_items(), ("image", *_OPTIONS), "form field")
+    values = _single_values(form.multi_items(), ("image", *NAMES), "form field")
     image = values.pop("image", None)
     if not isinstance(image, UploadFile):
         raise MalformedRequest("the form needs a file field named image")
@@ -118,7 +115,7 @@ def _parse_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
         raise MalformedRequest("the body is not valid JSON") from None
     if not isinstance(content, dict):
         raise MalformedRequest("the JSON body must be an object with image_base64")
-    values = _single_values(content.items(), ("image_base64", *_OPTIONS), "JSON field")
+    values = _single_values(content.items(), ("image_base64", *NAMES), "JSON field")
     encoded = values.pop("image_base64", None)
     if not isinstance(encoded, str):
         raise MalformedRequest("the JSON body needs image_base64, a string")
@@ -137,33 +134,3 @@ def _single_values(items: Any, known: tuple[str, ...], what: str) -> dict[str, A
             raise MalformedRequest(f"{what} {name} is given twice")
         values[name] = value
     return values
-
-
-def parse_options(values: Mapping[str, Any]) -> Options:
-    """Check `threshold` and `max_detections`, as text or as JSON numbers."""
-    threshold = _number(values, "threshold", DEFAULT_THRESHOLD)
-    if not 0 <= threshold <= 1:
-        raise MalformedRequest(f"threshold must be a number from 0 to 1, got {_shown(values['threshold'])}")
-    limit = _number(values, "max_detections", float(MAX_DETECTIONS))
-    if not (limit.is_integer() and 1 <= limit <= MAX_DETECTIONS):
-        raise MalformedRequest(
-            f"max_detections must be a whole number from 1 to {MAX_DETECTIONS}, got {_shown(values['max_detections'])}"
-        )
-    return Options(threshold, int(limit))
-
-
-def _number(values: Mapping[str, Any], name: str, default: float) -> float:
-    value = values.get(name, default)
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise MalformedRequest(f"{name} must be a number, got {_shown(value)}") from None
-    return number if math.isfinite(number) else -1.0
-
-
-def _shown(value: Any) -> str:
-    # Deeply nested lists would exhaust the stack.
-    plain = value is None or isinstance(value, str | int | float)
-    return repr(value)[:80] if plain else f"a {type(value).__name__}"

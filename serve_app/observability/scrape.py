@@ -5,6 +5,7 @@ A scrape of this page through any router replica sees every replica, whichever n
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -14,10 +15,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from serve_app.errors import BackendUnavailable
-from serve_app.http.api import Page
 
 _AGENT_TIMEOUT_S = 8.0  # less than Prometheus waits; an agent answers one at a time, with a megabyte and more
 _PREFIX = "ray_detect_"
+
+
+class Page(NamedTuple):
+    """A body with its content type."""
+
+    content: bytes
+    media_type: str
 
 
 async def gather_page(agents: Sequence[str], application: str, accept: str) -> Page:

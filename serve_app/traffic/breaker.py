@@ -1,6 +1,6 @@
-"""A circuit breaker: leaves an arm alone after repeated failures and probes it from time to time. Pure but for a clock.
+"""A circuit breaker: leaves a backend alone after repeated failures, and probes it from time to time.
 
-Called by the dispatcher, one per arm and router replica.
+One per backend and router replica. Read by `traffic.plan` through its state, told the results by `traffic.dispatch`.
 """
 
 import time
@@ -11,10 +11,10 @@ from serve_app.settings import BreakerSettings
 
 
 class Breaker:
-    """Closed while the arm works; open after a run of failures, or when too many of the latest calls failed.
+    """Closed while the backend works. Open after a run of failures, or when too many of the latest calls failed.
 
-    Whoever asks the arm notes `era` before and hands it in with the result: what began before the breaker opened
-    says nothing about the arm since.
+    `generation` counts how often it opened. A result is reported with the generation in which its call began: a call
+    from before the breaker opened says nothing about the backend since then.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,21 +22,21 @@ class Breaker:
         self._latest: deque[bool] = deque()
         self._run = 0
         self._next_probe = 0.0
-        self.era = 0
+        self.generation = 0
         self.is_open = False
 
-    def allows(self, settings: BreakerSettings) -> bool:
-        """Whether a call may go to the arm now. While open, one probe per interval may."""
-        if not self.is_open:
-            return True
-        if self._clock() < self._next_probe:
-            return False
-        self._next_probe = self._clock() + settings.probe_interval_s
-        return True
+    @property
+    def admits(self) -> bool:
+        """Whether a call may go to the backend now: the breaker is closed, or a probe is due."""
+        return not self.is_open or self._clock() >= self._next_probe
 
-    def succeeded(self, era: int, settings: BreakerSettings) -> None:
+    def start_probe(self, settings: BreakerSettings) -> None:
+        """Use up the probe that is due. The next one is due after the probe interval."""
+        self._next_probe = self._clock() + settings.probe_interval_s
+
+    def succeeded(self, generation: int, settings: BreakerSettings) -> None:
         """Record a call that was answered; an open breaker closes with a clean record."""
-        if era != self.era:
+        if generation != self.generation:
             return
         if self.is_open:
             self.is_open = False
@@ -44,9 +44,9 @@ class Breaker:
         self._run = 0
         self._remember(True, settings)
 
-    def failed(self, era: int, settings: BreakerSettings) -> None:
-        """Record a call that failed through the arm's fault."""
-        if era != self.era or self.is_open:
+    def failed(self, generation: int, settings: BreakerSettings) -> None:
+        """Record a call that failed through the backend's fault."""
+        if generation != self.generation or self.is_open:
             return
         self._run += 1
         self._remember(False, settings)
@@ -57,7 +57,7 @@ class Breaker:
 
     def _open(self, settings: BreakerSettings) -> None:
         self.is_open = True
-        self.era += 1
+        self.generation += 1
         self._next_probe = self._clock() + settings.probe_interval_s
 
     def _remember(self, ok: bool, settings: BreakerSettings) -> None:

@@ -1,7 +1,7 @@
-"""The shadow run: a share of the answered requests goes to the other arm afterwards, only to be compared.
+"""The shadow run: a share of the answered requests also goes to the other backend, only for comparison.
 
-Called by the router once an answer has gone out. It never queues, and nothing it does can reach a client.
-Some of the comparisons go back to Torch when Torch answered: the noise floor, shown beside the rest.
+Called by `http.api` once an answer has gone out. It never queues, and nothing it does can reach a client.
+A part of the comparisons asks Torch again where Torch answered. Their differences are the noise floor.
 """
 
 import asyncio
@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from serve_app.backends.client import BackendClient, BackendFailure
-from serve_app.calls import Answer, Call, Options
+from serve_app.backends.protocol import BackendClient, BackendFailure
 from serve_app.detection.agreement import Agreement, compare
 from serve_app.errors import ServingError
 from serve_app.observability.metrics import RouterMetrics
-from serve_app.schemas import Backend, Detection, other
+from serve_app.schemas import Answer, Backend, Call, Detection, Options, other
 from serve_app.settings import TrafficPolicy
 
 _KEPT_DISAGREEMENTS = 50
@@ -26,7 +25,7 @@ Result = Literal["agree", "disagree", "failed", "dropped"]
 
 
 class Tally:
-    """What came of one pair's comparisons so far."""
+    """The results of one pair's comparisons so far."""
 
     def __init__(self) -> None:
         self.results: dict[str, int] = {"agree": 0, "disagree": 0, "failed": 0, "dropped": 0}
@@ -61,7 +60,7 @@ class Shadow:
         self._disagreements: deque[dict[str, Any]] = deque(maxlen=_KEPT_DISAGREEMENTS)
 
     def consider(self, call: Call, answer: Answer, policy: TrafficPolicy) -> None:
-        """Start a comparison for the policy's share of the requests; drop it when the places are taken."""
+        """Start a comparison for the policy's share of the requests. With all places taken, it is dropped."""
         if call.forced is not None or self._rng.random() >= policy.shadow_fraction:
             return
         repeats = answer.backend == "torch" and self._rng.random() < policy.shadow_noise_share

@@ -1,4 +1,7 @@
-"""Which arm a request is assigned to: pure arithmetic over the policy and the request's key. Called by the router."""
+"""The split: which backend a request is assigned to, from the policy and the request's key.
+
+Pure but for the random draw. Called by `traffic.dispatch`.
+"""
 
 import hashlib
 import random
@@ -12,7 +15,7 @@ _HASH_BITS = 64
 
 
 def sticky_assignment(policy: TrafficPolicy, key: str) -> Backend:
-    """The arm of a client key: a fixed point of [0, 1) per (experiment, key), compared with the fraction.
+    """The backend of a client key: a fixed point of [0, 1) per (experiment, key), compared with the fraction.
 
     Raising the fraction only ever moves keys from torch to onnx; a new experiment name draws new points.
     """
@@ -44,7 +47,7 @@ class BlockAssigner:
         self._onnx_left = 0
 
     def assign(self, policy: TrafficPolicy) -> Backend:
-        """Draw the arm of the next request. A changed fraction starts a new block."""
+        """Draw the backend of the next request. A changed fraction starts a new block."""
         if self._left == 0 or policy.onnx_fraction != self._fraction:
             self._start_block(policy.onnx_fraction)
         onnx = self._rng.randrange(self._left) < self._onnx_left
@@ -56,3 +59,14 @@ class BlockAssigner:
         self._fraction = fraction
         self._left = block_size(fraction)
         self._onnx_left = round(fraction * self._left)
+
+
+class Split:
+    """Draws the backend of each request of one router replica."""
+
+    def __init__(self) -> None:
+        self._blocks = BlockAssigner()
+
+    def assign(self, policy: TrafficPolicy, key: str | None) -> Backend:
+        """The backend of a request: by its client key if it has one, else by the next place in the block."""
+        return sticky_assignment(policy, key) if key else self._blocks.assign(policy)

@@ -4,8 +4,7 @@ import asyncio
 import concurrent.futures
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,17 +12,26 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from starlette.applications import Starlette
 from starlette.types import Message
 
 from bench.service import Service
-from serve_app.calls import Answer, Call
+from serve_app.backends.protocol import BackendClient
 from serve_app.detection.pipeline import Pipeline
 from serve_app.detection.spec import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
-from serve_app.http.api import Page, build_api
+from serve_app.http.admission import Admission
+from serve_app.http.api import build_api
 from serve_app.local.modes import Mode
-from serve_app.schemas import DetectResponse, Problem
-from serve_app.settings import LimitSettings, TrafficPolicy
+from serve_app.observability.metrics import RouterMetrics
+from serve_app.observability.scrape import Page
+from serve_app.schemas import BACKENDS, Backend, DetectionResult, DetectResponse, Options, Problem
+from serve_app.settings import LimitSettings
+from serve_app.traffic.breaker import Breaker
+from serve_app.traffic.dispatch import Dispatcher
+from serve_app.traffic.policy import PolicyInForce
+from serve_app.traffic.shadow import Shadow
 from tests.integration.bodies import Hostile, hostile_requests
+from tests.unit.observability.test_metrics import Recorder
 
 IN_PROCESS, OVER_HTTP = 5000, 600
 LARGEST_GROWTH = 300_000_000
@@ -50,34 +58,38 @@ class BlindDetector:
         return RawOutputs(np.zeros((1, 3, 2), np.float32), np.zeros((1, 3, 4), np.float32))
 
 
-class PipelineService:
-    """The service without Ray: one real pipeline behind the real API."""
+class LocalBackend:
+    """A backend without Ray: one real pipeline, called in place."""
 
-    policy = TrafficPolicy()
+    is_ready = True
 
-    def __init__(self, limits: LimitSettings) -> None:
+    def __init__(self, name: Backend, limits: LimitSettings) -> None:
+        self.name = name
         self._pipeline = Pipeline(BlindDetector(), SPEC, limits)
 
-    @contextmanager
-    def receive(self) -> Iterator[None]:
-        yield
+    async def detect(
+        self, data: bytes, options: Options, timeout_s: float, *, only_if_idle: bool = False, may_wait: bool = False
+    ) -> DetectionResult:
+        return self._pipeline.detect(data, options, timeout_s)
 
-    admit = receive
 
-    async def detect(self, call: Call) -> Answer:
-        return Answer(self._pipeline.detect(call.data, call.options, 30), "torch", "torch")
+def api_without_ray(limits: LimitSettings) -> Starlette:
+    """The real API and the real dispatcher over two local backends."""
+    policy, metrics = PolicyInForce(), RouterMetrics(Recorder())
+    backends: dict[Backend, BackendClient] = {name: LocalBackend(name, limits) for name in BACKENDS}
 
-    def answered(self, call: Call, answer: Answer) -> None:
-        pass
-
-    def readiness(self) -> dict[str, Any]:
-        return {"ready": True}
-
-    def disagreements(self) -> dict[str, Any]:
-        return {}
-
-    async def metrics_page(self, accept: str) -> Page:
+    async def metrics_page(accept: str) -> Page:
         return Page(b"", "text/plain")
+
+    return build_api(
+        limits=limits,
+        policy=policy,
+        admission=Admission(metrics.overloaded),
+        dispatcher=Dispatcher(policy, backends, {name: Breaker() for name in BACKENDS}, metrics),
+        shadow=Shadow(backends, metrics),
+        readiness=lambda: {"ready": True},
+        metrics_page=metrics_page,
+    )
 
 
 class Answered:
@@ -120,7 +132,7 @@ async def ask(app: Any, hostile: Hostile) -> Answered:
 
 def test_five_thousand_hostile_requests_in_process() -> None:
     limits = LimitSettings()
-    app = build_api(PipelineService(limits), limits)
+    app = api_without_ray(limits)
     process = psutil.Process()
 
     async def campaign() -> Counter[int]:

@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from serve_app.calls import Options
 from serve_app.detection.engines import threads
 from serve_app.detection.model import artifact
 from serve_app.detection.pipeline import Pipeline
-from serve_app.schemas import DetectionResult
+from serve_app.schemas import DetectionResult, Options
 from serve_app.settings import LimitSettings, OnnxSettings
 
 PORTS = "DETECT_AB_BENCH_PORTS"

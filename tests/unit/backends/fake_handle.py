@@ -1,4 +1,4 @@
-"""A Serve handle without Serve, for the tests of the arm as the router sees it."""
+"""A Serve handle without Serve, for the tests of the backends as the router sees them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,12 +7,13 @@ from typing import Any, cast
 
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.backends.client import ServeBackend
+from serve_app.backends.client import ServeBackendClient
 from serve_app.schemas import BackendStatus, DetectionResult, ImageSize
+from tests.unit.virtual_time import VirtualClock
 
 RESULT = DetectionResult(image=ImageSize(width=4, height=3), detections=[], stages={})
 READY = BackendStatus(state="ready")
-FOREVER = 60.0
+FOREVER = 3600.0
 
 
 class FakeResponse:
@@ -36,7 +37,10 @@ class FakeResponse:
 
 
 class FakeHandle:
-    """Stands for a DeploymentHandle; `outcomes` and `takes_s` by method name."""
+    """Stands for a DeploymentHandle. `outcomes` and `takes_s` are by method name.
+
+    `replicas` is Serve's table, in the place where Ray 2.60 keeps it; None is a handle that is not connected.
+    """
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Any] = {"detect": RESULT, "status": READY}
@@ -51,9 +55,8 @@ class FakeHandle:
         class Bound:
             @property
             def _router(self) -> Any:
-                """Where Ray 2.60 keeps its table of replicas."""
                 if outer.replicas is None:
-                    raise AttributeError
+                    return None
                 table = SimpleNamespace(curr_replicas=outer.replicas)
                 return SimpleNamespace(_asyncio_router=SimpleNamespace(request_router=table))
 
@@ -66,10 +69,15 @@ class FakeHandle:
         return Bound()
 
 
-def with_backend(handle: FakeHandle, use: Callable[[ServeBackend], Awaitable[Any]]) -> ServeBackend:
-    async def go() -> ServeBackend:
-        backend = ServeBackend("onnx", cast(DeploymentHandle[Any], handle))
-        await use(backend)
-        return backend
+def with_client(
+    handle: FakeHandle, use: Callable[[ServeBackendClient, VirtualClock], Awaitable[Any]]
+) -> ServeBackendClient:
+    """Use a client of the handle on a clock that jumps over every wait."""
+    clock = VirtualClock()
 
-    return asyncio.run(go())
+    async def go() -> ServeBackendClient:
+        client = ServeBackendClient("onnx", cast(DeploymentHandle[Any], handle), clock)
+        await use(client, clock)
+        return client
+
+    return clock.run(go())

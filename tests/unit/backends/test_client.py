@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import pickle
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,8 +12,8 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from serve_app.backends.client import BackendFailure, Reason, ServeBackend
-from serve_app.calls import Options
+from serve_app.backends.client import ServeBackendClient
+from serve_app.backends.protocol import BackendFailure, Reason
 from serve_app.errors import (
     BackendUnavailable,
     BadOutput,
@@ -25,8 +24,9 @@ from serve_app.errors import (
     ServingError,
     TooLarge,
 )
-from serve_app.schemas import DetectionResult
-from tests.unit.backends.fake_handle import FOREVER, RESULT, FakeHandle, with_backend
+from serve_app.schemas import DetectionResult, Options
+from tests.unit.backends.fake_handle import FOREVER, RESULT, FakeHandle, with_client
+from tests.unit.virtual_time import VirtualClock
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def handle() -> FakeHandle:
 def detect(handle: FakeHandle, timeout_s: float = 1.0) -> DetectionResult:
     results: list[DetectionResult] = []
 
-    async def use(backend: ServeBackend) -> None:
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
         try:
-            results.append(await backend.detect(b"image", Options(), timeout_s))
+            results.append(await client.detect(b"image", Options(), timeout_s))
         finally:
-            assert backend.under_way == 0
+            assert client.under_way == 0
 
-    with_backend(handle, use)
+    with_client(handle, use)
     return results[0]
 
 
@@ -60,11 +60,11 @@ def rpc_error(code: grpc.StatusCode) -> grpc.aio.AioRpcError:
 
 
 def test_the_result_comes_through_with_the_arguments_that_travel(handle: FakeHandle) -> None:
-    handle.takes_s["detect"] = 0.05
-    began = time.perf_counter()
+    handle.outcomes["detect"] = RESULT.model_copy(update={"stages": {"queue": 0.1, "inference": 0.2}})
+    handle.takes_s["detect"] = 0.5
     result = detect(handle, timeout_s=2.5)
     assert result.model_copy(update={"stages": {}}) == RESULT
-    assert 0.049 <= result.stages["queue"] <= time.perf_counter() - began  # all the time that was no work
+    assert result.stages == {"queue": pytest.approx(0.3), "inference": 0.2}  # all the time that was no work
     assert handle.arguments == [(b"image", Options(), 2.5, False)]
 
 
@@ -111,73 +111,92 @@ def test_the_clients_own_error_passes_untouched(handle: FakeHandle, error: Servi
 
 def test_a_timeout_gives_up_in_time_and_cancels_the_call(handle: FakeHandle) -> None:
     handle.takes_s["detect"] = FOREVER
-    began = time.monotonic()
-    with pytest.raises(BackendFailure) as caught:
-        detect(handle, timeout_s=0.05)
-    assert time.monotonic() - began < 5
-    assert caught.value.reason == "timeout"
+
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
+        began = clock()
+        with pytest.raises(BackendFailure) as caught:
+            await client.detect(b"image", Options(), 0.5)
+        assert clock() - began == pytest.approx(0.5)
+        assert caught.value.reason == "timeout"
+
+    with_client(handle, use)
     assert handle.responses[0].cancelled
 
 
-async def dies(backend: ServeBackend, handle: FakeHandle) -> None:
+async def dies(client: ServeBackendClient, handle: FakeHandle) -> None:
     handle.outcomes["status"] = ActorDiedError()
-    await backend.refresh_status()
+    await client.watch.refresh_status()
 
 
-async def leaves_serves_table(backend: ServeBackend, handle: FakeHandle) -> None:
-    await backend.refresh_status()  # it was ready
+async def leaves_serves_table(client: ServeBackendClient, handle: FakeHandle) -> None:
+    await client.watch.refresh_status()  # it was ready
     assert handle.replicas
     handle.replicas.clear()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(backend.watch_replicas(), timeout=0.05)
+        await asyncio.wait_for(client.watch.follow_table(), timeout=1)
 
 
 @pytest.mark.parametrize("the_last_replica", [dies, leaves_serves_table])
-def test_a_call_leaves_an_arm_that_is_lost_unless_it_is_the_last_resort(
-    handle: FakeHandle, the_last_replica: Callable[[ServeBackend, FakeHandle], Awaitable[None]]
+def test_a_call_leaves_a_backend_that_is_lost_unless_it_may_wait(
+    handle: FakeHandle, the_last_replica: Callable[[ServeBackendClient, FakeHandle], Awaitable[None]]
 ) -> None:
-    handle.takes_s["detect"] = 2.0
+    handle.takes_s["detect"] = 60.0
     handle.replicas = {"replica": "running"}
 
-    async def use(backend: ServeBackend) -> None:
-        impatient = asyncio.ensure_future(backend.detect(b"image", Options(), FOREVER))
-        patient = asyncio.ensure_future(backend.detect(b"image", Options(), FOREVER, last_resort=True))
-        await asyncio.sleep(0.01)
-        await the_last_replica(backend, handle)
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
+        leaving = asyncio.ensure_future(client.detect(b"image", Options(), FOREVER))
+        staying = asyncio.ensure_future(client.detect(b"image", Options(), FOREVER, may_wait=True))
+        await asyncio.sleep(1)
+        await the_last_replica(client, handle)
         with pytest.raises(BackendFailure) as caught:
-            await impatient
+            await leaving
         assert caught.value.reason == "unavailable"
-        assert not patient.done()
-        await patient
+        assert not staying.done()
+        await staying
 
-    with_backend(handle, use)
+    with_client(handle, use)
     assert [response.cancelled for response in handle.responses] == [True, False, False]
 
 
-def test_an_arm_without_a_replica_in_serves_table_is_not_ready(handle: FakeHandle) -> None:
+def test_a_backend_lost_twice_ends_its_calls_once(handle: FakeHandle) -> None:
+    handle.takes_s["detect"] = FOREVER
+
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
+        call = asyncio.ensure_future(client.detect(b"image", Options(), FOREVER))
+        await asyncio.sleep(1)
+        for _ in range(3):
+            await dies(client, handle)
+        with pytest.raises(BackendFailure, match="no replica"):
+            await call
+        await dies(client, handle)
+
+    with_client(handle, use)
+
+
+def test_a_backend_without_a_replica_in_serves_table_is_not_ready(handle: FakeHandle) -> None:
     replicas: dict[str, str] = {"replica": "running"}
     handle.replicas = replicas
 
-    async def use(backend: ServeBackend) -> None:
-        await backend.refresh_status()
-        assert backend.is_ready
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
+        await client.watch.refresh_status()
+        assert client.is_ready
         replicas.clear()
-        assert not backend.is_ready
+        assert not client.is_ready
 
-    with_backend(handle, use)
+    with_client(handle, use)
 
 
 def test_a_caller_that_goes_away_cancels_the_call(handle: FakeHandle) -> None:
     handle.takes_s["detect"] = FOREVER
 
-    async def use(backend: ServeBackend) -> None:
-        task = asyncio.ensure_future(backend.detect(b"image", Options(), FOREVER))
-        await asyncio.sleep(0.01)
-        assert backend.under_way == 1
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
+        task = asyncio.ensure_future(client.detect(b"image", Options(), FOREVER))
+        await asyncio.sleep(1)
+        assert client.under_way == 1
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert backend.under_way == 0
+        assert client.under_way == 0
 
-    with_backend(handle, use)
+    with_client(handle, use)
     assert handle.responses[0].cancelled

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve_app.calls import Options
 from serve_app.detection.pipeline import Pipeline
 from serve_app.detection.spec import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed, InvalidImage
-from serve_app.schemas import STAGES
+from serve_app.schemas import STAGES, Options
 from serve_app.settings import LimitSettings
 
 SPEC = ModelSpec(

@@ -1,17 +1,19 @@
-"""The API around a service that needs no Ray, and what its tests ask and check."""
+"""The API around fake parts that need no Ray, and what its tests ask and check."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.testclient import TestClient
 
-from serve_app.calls import Answer, Call
-from serve_app.errors import Overloaded
-from serve_app.http.api import Page, build_api
-from serve_app.schemas import Box, Detection, DetectionResult, ImageSize
+from serve_app.http.admission import Admission
+from serve_app.http.api import build_api
+from serve_app.observability.scrape import Page
+from serve_app.schemas import Answer, Box, Call, Detection, DetectionResult, ImageSize
 from serve_app.settings import LimitSettings, TrafficPolicy
+from serve_app.traffic.dispatch import Dispatcher
+from serve_app.traffic.policy import PolicyInForce
+from serve_app.traffic.shadow import Shadow
 
 IMAGE = b"encoded image"
 RESULT = DetectionResult(
@@ -22,25 +24,23 @@ RESULT = DetectionResult(
 
 
 class FakeService:
-    """Answers with one result, or raises what it is told to."""
+    """Stands for the dispatcher and the shadow run: answers with one result, or raises what it is told to."""
 
     def __init__(self) -> None:
-        self.policy = TrafficPolicy()
+        self.in_force = PolicyInForce()
+        self.refused = 0
+        self.admission = Admission(self._count)
         self.calls: list[Call] = []
-        self.told: list[Call] = []
+        self.compared: list[Call] = []
         self.raises: Exception | None = None
-        self.full = False
         self.ready = True
 
-    @contextmanager
-    def receive(self) -> Iterator[None]:
-        yield
+    def _count(self) -> None:
+        self.refused += 1
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        if self.full:
-            raise Overloaded("full")
-        yield
+    def policy(self, **values: Any) -> TrafficPolicy:
+        self.in_force.current = TrafficPolicy(**values)
+        return self.in_force.current
 
     async def detect(self, call: Call) -> Answer:
         self.calls.append(call)
@@ -48,14 +48,14 @@ class FakeService:
             raise self.raises
         return Answer(RESULT, "onnx", "torch")
 
-    def answered(self, call: Call, answer: Answer) -> None:
-        self.told.append(call)
+    def consider(self, call: Call, answer: Answer, policy: TrafficPolicy) -> None:
+        self.compared.append(call)
+
+    def report(self) -> dict[str, Any]:
+        return {"disagreements": []}
 
     def readiness(self) -> dict[str, Any]:
         return {"ready": self.ready}
-
-    def disagreements(self) -> dict[str, Any]:
-        return {"disagreements": []}
 
     async def metrics_page(self, accept: str) -> Page:
         return Page(b"# none\n", "text/plain; version=0.0.4; charset=utf-8")
@@ -68,8 +68,16 @@ def service() -> FakeService:
 
 @pytest.fixture
 def client(service: FakeService) -> Iterator[TestClient]:
-    limits = LimitSettings(max_body_bytes=1000)
-    with TestClient(build_api(service, limits), raise_server_exceptions=False) as client:
+    api = build_api(
+        limits=LimitSettings(max_body_bytes=1000),
+        policy=service.in_force,
+        admission=service.admission,
+        dispatcher=cast(Dispatcher, service),
+        shadow=cast(Shadow, service),
+        readiness=service.readiness,
+        metrics_page=service.metrics_page,
+    )
+    with TestClient(api, raise_server_exceptions=False) as client:
         yield client
 
 

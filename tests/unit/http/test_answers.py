@@ -46,7 +46,7 @@ def test_the_services_errors_become_problems(
     response = post(client)
     assert problem(response, status, code) == error.detail
     assert ("Retry-After" in response.headers) == (status == 503)
-    assert service.told == []
+    assert service.compared == []
 
 
 def test_an_unexpected_failure_is_ours_and_says_nothing(client: TestClient, service: FakeService) -> None:
@@ -54,14 +54,22 @@ def test_an_unexpected_failure_is_ours_and_says_nothing(client: TestClient, serv
     assert "secret" not in problem(post(client), 500, "internal_error")
 
 
-def test_a_full_service_refuses_at_once(client: TestClient, service: FakeService) -> None:
-    service.full = True
-    problem(post(client), 503, "overloaded")
+def test_a_full_router_refuses_at_once_and_counts_it(client: TestClient, service: FakeService) -> None:
+    with service.admission.admit(service.policy(max_inflight=1)):
+        problem(post(client), 503, "overloaded")
+    assert (service.refused, service.calls) == (1, [])
+    assert post(client).status_code == 200
 
 
-def test_the_service_is_told_after_the_answer(client: TestClient, service: FakeService) -> None:
+def test_a_router_that_receives_enough_bodies_refuses_the_next(client: TestClient, service: FakeService) -> None:
+    with service.admission.receive(service.policy(max_uploads=1)):
+        problem(post(client), 503, "overloaded")
+    assert (service.refused, service.calls) == (1, [])
+
+
+def test_the_shadow_run_is_considered_after_the_answer(client: TestClient, service: FakeService) -> None:
     post(client)
-    assert service.told == service.calls
+    assert service.compared == service.calls
 
 
 def test_health_and_readiness(client: TestClient, service: FakeService) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from serve_app.calls import Options
-from serve_app.settings import TrafficPolicy
+from serve_app.schemas import Options
 from tests.unit.http.conftest import IMAGE, FakeService, post, problem
 
 
@@ -25,22 +24,22 @@ def test_a_form_carries_image_and_options(client: TestClient, service: FakeServi
     form = {"image": ("a.jpg", io.BytesIO(IMAGE), "image/jpeg")}
     response = client.post("/detect", files=form, data={"threshold": "0.3", "max_detections": "20"})
     assert response.status_code == 200
-    assert (service.calls[0].data, service.calls[0].options) == (IMAGE, Options(0.3, 20))
+    assert (service.calls[0].data, service.calls[0].options) == (IMAGE, Options(threshold=0.3, max_detections=20))
 
 
 def test_json_carries_image_and_options(client: TestClient, service: FakeService) -> None:
     body = {"image_base64": base64.b64encode(IMAGE).decode(), "threshold": 0.3, "max_detections": 20}
     assert client.post("/detect", json=body).status_code == 200
-    assert (service.calls[0].data, service.calls[0].options) == (IMAGE, Options(0.3, 20))
+    assert (service.calls[0].data, service.calls[0].options) == (IMAGE, Options(threshold=0.3, max_detections=20))
 
 
 def test_options_come_from_the_query(client: TestClient, service: FakeService) -> None:
     assert post(client, query="?threshold=0.25&max_detections=7").status_code == 200
-    assert service.calls[0].options == Options(0.25, 7)
+    assert service.calls[0].options == Options(threshold=0.25, max_detections=7)
 
 
 def test_the_sticky_header_is_the_policys(client: TestClient, service: FakeService) -> None:
-    service.policy = TrafficPolicy(sticky_header="X-User")
+    service.policy(sticky_header="X-User")
     post(client, X_User="anna", X_Client_Id="other")
     post(client, X_Client_Id="other")
     assert [call.key for call in service.calls] == ["anna", None]
@@ -111,7 +110,7 @@ def test_an_undeclared_body_is_cut_off_at_the_limit(client: TestClient, service:
 
 def test_the_backend_can_be_forced_only_where_the_policy_allows_it(client: TestClient, service: FakeService) -> None:
     problem(post(client, X_Backend="onnx"), 403, "override_refused")
-    service.policy = TrafficPolicy(allow_override=True)
+    service.policy(allow_override=True)
     assert post(client, X_Backend="onnx").status_code == 200
     assert service.calls[-1].forced == "onnx"
     assert "'tensorrt'" in problem(post(client, X_Backend="tensorrt"), 400, "malformed_request")

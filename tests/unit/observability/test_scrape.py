@@ -8,8 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from serve_app.errors import BackendUnavailable
-from serve_app.http.api import Page
-from serve_app.observability.scrape import gather_page
+from serve_app.observability.scrape import Page, gather_page
 
 RAY = 'Component="core_worker",NodeAddress="10.0.0.1",SessionName="session_1",Version="2.60.0",WorkerId="ab",'
 SCOPE = 'otel_scope_name="ray",otel_scope_version=""'

@@ -6,26 +6,28 @@ import pytest
 
 from serve_app.settings import BreakerSettings
 from serve_app.traffic.breaker import Breaker
+from tests.unit.virtual_time import VirtualClock
 
 SETTINGS = BreakerSettings()
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def breaker(clock: Clock) -> Breaker:
+def breaker(clock: VirtualClock) -> Breaker:
     return Breaker(clock)
+
+
+def goes_through(breaker: Breaker, settings: BreakerSettings = SETTINGS) -> bool:
+    """Whether a call goes to the backend now, as the dispatcher decides it. An open breaker's probe is then used up."""
+    if not breaker.admits:
+        return False
+    if breaker.is_open:
+        breaker.start_probe(settings)
+    return True
 
 
 def is_open(breaker: Breaker) -> bool:
@@ -37,7 +39,7 @@ def record(breaker: Breaker, results: str, settings: BreakerSettings = SETTINGS)
     """Record one call per letter: `x` failed, anything else succeeded."""
     for letter in results:
         report: Callable[[int, BreakerSettings], None] = breaker.failed if letter == "x" else breaker.succeeded
-        report(breaker.era, settings)
+        report(breaker.generation, settings)
 
 
 @pytest.mark.parametrize(
@@ -59,42 +61,42 @@ def test_it_opens_after_five_in_a_row_or_over_half_of_the_last_twenty(
 ) -> None:
     record(breaker, results)
     assert breaker.is_open is is_open
-    assert breaker.allows(SETTINGS) is not is_open
+    assert goes_through(breaker, SETTINGS) is not is_open
 
 
-def test_all_three_numbers_come_from_the_settings(breaker: Breaker, clock: Clock) -> None:
+def test_all_three_numbers_come_from_the_settings(breaker: Breaker, clock: VirtualClock) -> None:
     settings = BreakerSettings(consecutive_failures=2, failure_share=0.1, window=4, probe_interval_s=60)
     record(breaker, "xx", settings)
     assert breaker.is_open
-    clock.now += 59
-    assert not breaker.allows(settings)
-    clock.now += 1
-    assert breaker.allows(settings)
+    clock.advance(59)
+    assert not goes_through(breaker, settings)
+    clock.advance(1)
+    assert goes_through(breaker, settings)
     by_share = Breaker(clock)
     record(by_share, "...x", settings)
     assert by_share.is_open
 
 
-def test_one_probe_an_interval_goes_through(breaker: Breaker, clock: Clock) -> None:
+def test_one_probe_an_interval_goes_through(breaker: Breaker, clock: VirtualClock) -> None:
     record(breaker, "xxxxx")
     allowed = []
     for _ in range(10):
-        clock.now += 1
-        allowed.append(breaker.allows(SETTINGS))
+        clock.advance(1)
+        allowed.append(goes_through(breaker, SETTINGS))
     assert allowed == [False, False, True, False, False, True, False, False, True, False]
 
 
-def test_a_probe_that_fails_keeps_it_open_and_one_that_succeeds_closes_it(breaker: Breaker, clock: Clock) -> None:
+def test_a_failed_probe_keeps_it_open_and_a_successful_one_closes_it(breaker: Breaker, clock: VirtualClock) -> None:
     record(breaker, "xxxxx")
-    clock.now += 3
-    assert breaker.allows(SETTINGS)
+    clock.advance(3)
+    assert goes_through(breaker, SETTINGS)
     record(breaker, "x")
     assert is_open(breaker)
-    clock.now += 3
-    assert breaker.allows(SETTINGS)
+    clock.advance(3)
+    assert goes_through(breaker, SETTINGS)
     record(breaker, ".")
     assert not is_open(breaker)
-    assert all(breaker.allows(SETTINGS) for _ in range(3))
+    assert all(goes_through(breaker, SETTINGS) for _ in range(3))
 
 
 def test_it_closes_with_a_clean_record(breaker: Breaker) -> None:
@@ -104,7 +106,7 @@ def test_it_closes_with_a_clean_record(breaker: Breaker) -> None:
 
 
 def test_calls_from_before_it_opened_are_no_news(breaker: Breaker) -> None:
-    early = breaker.era
+    early = breaker.generation
     record(breaker, "xxxxx")
     breaker.succeeded(early, SETTINGS)
     assert is_open(breaker)

@@ -1,4 +1,4 @@
-"""One request through the experiment, with arms that fail in every way a handle can: who answers, what is counted."""
+"""One request through the experiment, with backends that fail in every way: who answers, and what is counted."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from serve_app.backends.client import Reason
+from serve_app.backends.protocol import Reason
 from serve_app.errors import (
     BackendUnavailable,
     DeadlineExceeded,
@@ -15,14 +15,14 @@ from serve_app.errors import (
     ServingError,
     TooLarge,
 )
-from tests.unit.traffic.bed import Bench, call
-from tests.unit.traffic.fake_arm import ERRORS
+from tests.unit.traffic.bed import Bench
+from tests.unit.traffic.fake_backend import ERRORS
 
 FAILURES = [(reason, error) for reason, error in ERRORS.items() if reason != "breaker_open"]
 BOTH_FAIL = [(reason, error) for reason, error in FAILURES if reason != "timeout"]
 
 
-def test_the_assigned_arm_answers(bench: Bench) -> None:
+def test_the_assigned_backend_answers(bench: Bench) -> None:
     answer = bench.ask()
     assert (answer.assigned, answer.backend) == ("onnx", "onnx")
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "ok"): 1}
@@ -36,7 +36,7 @@ def test_every_reason_has_a_case_here() -> None:
 
 
 @pytest.mark.parametrize("reason", [reason for reason, _ in FAILURES])
-def test_whatever_fails_the_other_arm_answers_once(bench: Bench, reason: Reason) -> None:
+def test_whatever_fails_the_other_backend_answers_once(bench: Bench, reason: Reason) -> None:
     bench.onnx.fail(reason)
     answer = bench.ask()
     assert (answer.assigned, answer.backend) == ("onnx", "torch")
@@ -47,7 +47,7 @@ def test_whatever_fails_the_other_arm_answers_once(bench: Bench, reason: Reason)
 
 
 @pytest.mark.parametrize(("reason", "error"), BOTH_FAIL)
-def test_if_both_fail_the_client_gets_the_assigned_arms_error(
+def test_if_both_fail_the_client_gets_the_assigned_backends_error(
     bench: Bench, reason: Reason, error: ServingError
 ) -> None:
     bench.onnx.fail(reason)
@@ -61,7 +61,7 @@ def test_if_both_fail_the_client_gets_the_assigned_arms_error(
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", outcome): 1}
 
 
-def test_an_arms_own_limit_is_no_deadline_of_the_client(bench: Bench) -> None:
+def test_a_backends_own_limit_is_no_deadline_of_the_client(bench: Bench) -> None:
     bench.onnx.takes_s = 60
     bench.policy(arm_timeout_s=0.05)
     bench.torch.fail("engine")
@@ -78,11 +78,10 @@ def test_a_clients_fault_is_not_tried_again(bench: Bench, error: ServingError) -
             bench.ask()
     assert not bench.torch.given
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "invalid"): 30}
-    assert not bench.dispatcher.breakers["onnx"].is_open
+    assert not bench.breakers["onnx"].is_open
 
 
-@pytest.mark.usefixtures("stopped_clock")
-def test_the_first_arm_gets_its_limit_but_at_most_half_the_time(bench: Bench) -> None:
+def test_the_first_backend_gets_its_limit_but_at_most_half_the_time(bench: Bench) -> None:
     bench.onnx.fail("engine")
     bench.policy(arm_timeout_s=4)
     bench.ask(timeout_s=30)
@@ -91,7 +90,7 @@ def test_the_first_arm_gets_its_limit_but_at_most_half_the_time(bench: Bench) ->
     assert bench.torch.given == [30, 2]
 
 
-def test_a_hanging_arm_is_left_in_time(bench: Bench) -> None:
+def test_a_hanging_backend_is_left_in_time(bench: Bench) -> None:
     bench.onnx.takes_s = 60
     bench.policy(arm_timeout_s=0.05)
     assert bench.ask().backend == "torch"
@@ -106,7 +105,7 @@ def test_if_both_hang_the_deadline_is_the_answer(bench: Bench) -> None:
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "hurried"): 1}
 
 
-def test_only_a_client_that_allows_a_fair_time_counts_against_the_arm(bench: Bench) -> None:
+def test_only_a_client_that_allows_a_fair_time_counts_against_the_backend(bench: Bench) -> None:
     bench.onnx.takes_s = bench.torch.takes_s = 60
     bench.policy(arm_timeout_s=0.2)  # of which half is fair
     for timeout_s in (0.05, 0.3):
@@ -121,8 +120,7 @@ def test_a_passed_deadline_asks_nobody(bench: Bench) -> None:
     assert not bench.onnx.given + bench.torch.given
 
 
-@pytest.mark.usefixtures("stopped_clock")
-def test_without_fallback_the_error_comes_at_once_and_all_the_time_is_the_arms(bench: Bench) -> None:
+def test_without_fallback_the_error_comes_at_once_and_all_the_time_is_the_backends(bench: Bench) -> None:
     bench.policy(fallback=False)
     bench.onnx.fail("replica_died")
     with pytest.raises(BackendUnavailable):
@@ -132,7 +130,7 @@ def test_without_fallback_the_error_comes_at_once_and_all_the_time_is_the_arms(b
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
 
 
-def test_a_forced_request_stays_on_its_arm_and_out_of_the_series(bench: Bench) -> None:
+def test_a_forced_request_stays_on_its_backend_and_out_of_the_series(bench: Bench) -> None:
     assert bench.ask(forced="torch").backend == "torch"
     bench.torch.fail("engine")
     with pytest.raises(EngineFailed):
@@ -145,18 +143,18 @@ def test_a_forced_request_stays_on_its_arm_and_out_of_the_series(bench: Bench) -
 def test_a_cancelled_request_is_counted_as_such(bench: Bench) -> None:
     async def go() -> None:
         bench.onnx.takes_s = 60
-        task = asyncio.create_task(bench.dispatcher.detect(call()))
-        await asyncio.sleep(0.01)
+        task = asyncio.create_task(bench.dispatcher.detect(bench.call()))
+        await asyncio.sleep(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(go())
+    bench.clock.run(go())
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "cancelled"): 1}
     assert not bench.torch.given
 
 
-def test_a_sticky_key_decides_the_arm(bench: Bench) -> None:
+def test_a_sticky_key_decides_the_backend(bench: Bench) -> None:
     bench.policy(onnx_fraction=0.5)
     for key in ("a", "b", "c", "d"):
         assert len({bench.ask(key=key).assigned for _ in range(3)}) == 1
@@ -166,7 +164,7 @@ def test_a_sticky_key_decides_the_arm(bench: Bench) -> None:
 def test_one_log_line_a_request_if_asked_for(bench: Bench, log_requests: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[dict[str, Any]] = []
     remember: Callable[..., None] = lambda message, extra: lines.append(extra)  # noqa: E731
-    monkeypatch.setattr("serve_app.traffic.dispatch.logger.info", remember)
+    monkeypatch.setattr("serve_app.traffic.accounting.logger.info", remember)
     bench.policy(log_requests=log_requests)
     bench.ask()
     assert [(line["assigned"], line["outcome"]) for line in lines] == [("onnx", "ok")] * log_requests

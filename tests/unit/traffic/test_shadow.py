@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from serve_app.backends.client import BackendFailure
-from serve_app.calls import Answer, Call, Options
+from serve_app.backends.protocol import BackendFailure
 from serve_app.errors import EngineFailed, InvalidImage, Overloaded
 from serve_app.observability.metrics import RouterMetrics
-from serve_app.schemas import Backend, Box, Detection, DetectionResult, ImageSize
+from serve_app.schemas import Answer, Backend, Box, Call, Detection, DetectionResult, ImageSize, Options
 from serve_app.settings import TrafficPolicy
 from serve_app.traffic.shadow import Shadow
 from tests.unit.observability.test_metrics import Recorder
-from tests.unit.traffic.fake_arm import FakeArm
+from tests.unit.traffic.fake_backend import FakeBackend
+from tests.unit.virtual_time import VirtualClock
 
 SHIRT = Detection(label="shirt", score=0.9, box=Box(xmin=10, ymin=10, xmax=60, ymax=60))
 HAT = Detection(label="hat", score=0.7, box=Box(xmin=0, ymin=0, xmax=9, ymax=9))
@@ -31,19 +31,19 @@ async def finish_all() -> None:
     await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 
-def arms() -> dict[Backend, FakeArm]:
+def backends() -> dict[Backend, FakeBackend]:
     """Both see the same until told otherwise."""
-    both: dict[Backend, FakeArm] = {"torch": FakeArm("torch"), "onnx": FakeArm("onnx")}
-    for arm in both.values():
-        arm.gives = result(SHIRT)
+    both: dict[Backend, FakeBackend] = {"torch": FakeBackend("torch"), "onnx": FakeBackend("onnx")}
+    for backend in both.values():
+        backend.gives = result(SHIRT)
     return both
 
 
 class Bench:
     def __init__(self) -> None:
-        self.arms = arms()
+        self.backends = backends()
         self.recorder = Recorder()
-        self.shadow = Shadow(self.arms, RouterMetrics(self.recorder), random.Random(1))
+        self.shadow = Shadow(self.backends, RouterMetrics(self.recorder), random.Random(1))
 
     def run(self, requests: int = 1, backend: Backend = "torch", forced: bool = False, **policy: Any) -> None:
         """Answer some requests, then wait for whatever the shadow run makes of them."""
@@ -56,7 +56,7 @@ class Bench:
                 self.shadow.consider(call, Answer(result(SHIRT), backend, backend), settings)
             await finish_all()
 
-        asyncio.run(go())
+        VirtualClock().run(go())
 
     @property
     def counted(self) -> Counter[str]:
@@ -69,10 +69,12 @@ def bench() -> Bench:
 
 
 @pytest.mark.parametrize(("answered", "asked"), [("torch", "onnx"), ("onnx", "torch")])
-def test_the_other_arm_gets_the_image_and_only_if_it_is_idle(bench: Bench, answered: Backend, asked: Backend) -> None:
+def test_the_other_backend_gets_the_image_and_only_if_it_is_idle(
+    bench: Bench, answered: Backend, asked: Backend
+) -> None:
     bench.run(backend=answered)
-    assert bench.arms[asked].only_if_idle == [True]
-    assert bench.arms[answered].only_if_idle == []
+    assert bench.backends[asked].only_if_idle == [True]
+    assert bench.backends[answered].only_if_idle == []
     assert bench.counted == {"agree": 1}
     assert list(bench.recorder.of("detect_shadow_score_deviation")) == [(0.0, {})]
     assert list(bench.recorder.of("detect_shadow_box_deviation")) == [(0.0, {})]
@@ -92,34 +94,34 @@ def test_forced_requests_are_not_compared(bench: Bench) -> None:
 
 
 def test_over_its_own_bound_a_comparison_is_dropped_not_queued(bench: Bench) -> None:
-    bench.arms["onnx"].takes_s = 0.02
+    bench.backends["onnx"].takes_s = 0.02
     bench.run(requests=5, shadow_concurrency=2)
     assert bench.counted == {"agree": 2, "dropped": 3}
-    assert len(bench.arms["onnx"].only_if_idle) == 2
+    assert len(bench.backends["onnx"].only_if_idle) == 2
 
 
-def test_a_busy_arm_drops_it(bench: Bench) -> None:
-    bench.arms["onnx"].gives = BackendFailure("queue_full", Overloaded("busy"))
+def test_a_busy_backend_drops_it(bench: Bench) -> None:
+    bench.backends["onnx"].gives = BackendFailure("queue_full", Overloaded("busy"))
     bench.run()
     assert bench.counted == {"dropped": 1}
 
 
 @pytest.mark.parametrize("error", [BackendFailure("engine", EngineFailed("raised")), InvalidImage("no image")])
-def test_an_arm_that_fails_is_counted_and_reaches_nobody(bench: Bench, error: Exception) -> None:
-    bench.arms["onnx"].gives = error
+def test_a_backend_that_fails_is_counted_and_reaches_nobody(bench: Bench, error: Exception) -> None:
+    bench.backends["onnx"].gives = error
     bench.run()
     assert bench.counted == {"failed": 1}
 
 
-def test_an_arm_that_is_down_is_not_asked(bench: Bench) -> None:
-    bench.arms["onnx"].is_ready = False
+def test_a_backend_that_is_down_is_not_asked(bench: Bench) -> None:
+    bench.backends["onnx"].is_ready = False
     bench.run()
     assert bench.counted == {"failed": 1}
-    assert not bench.arms["onnx"].only_if_idle
+    assert not bench.backends["onnx"].only_if_idle
 
 
 def test_a_disagreement_is_kept_with_numbers_and_id_only(bench: Bench) -> None:
-    bench.arms["onnx"].gives = result(SHIRT, HAT)
+    bench.backends["onnx"].gives = result(SHIRT, HAT)
     bench.run()
     assert bench.counted == {"disagree": 1}
     (kept,) = bench.shadow.report()["disagreements"]
@@ -131,14 +133,14 @@ def test_a_disagreement_is_kept_with_numbers_and_id_only(bench: Bench) -> None:
 
 
 def test_the_newest_fifty_are_kept_newest_first(bench: Bench) -> None:
-    bench.arms["onnx"].gives = result(HAT)
+    bench.backends["onnx"].gives = result(HAT)
     bench.run(requests=60)
     kept = [entry["request_id"] for entry in bench.shadow.report()["disagreements"]]
     assert kept == [f"id-{number}" for number in range(59, 9, -1)]
 
 
 def test_the_noise_floor_is_torch_against_itself_and_counted_apart(bench: Bench) -> None:
-    bench.arms["onnx"].gives = result(HAT)
+    bench.backends["onnx"].gives = result(HAT)
     bench.run(requests=400, shadow_noise_share=0.25, shadow_concurrency=64)
     bench.run(requests=20, shadow_noise_share=1.0)
     report = bench.shadow.report()
@@ -146,8 +148,8 @@ def test_the_noise_floor_is_torch_against_itself_and_counted_apart(bench: Bench)
     assert noise["agree"] >= 20
     assert (noise["disagree"], noise["max_score_deviation"], noise["max_box_deviation"]) == (0, 0.0, 0.0)
     assert comparisons["agree"] == 0
-    assert bench.counted["noise_agree"] == noise["agree"] == len(bench.arms["torch"].only_if_idle)
-    assert bench.counted["disagree"] == comparisons["disagree"] == len(bench.arms["onnx"].only_if_idle)
+    assert bench.counted["noise_agree"] == noise["agree"] == len(bench.backends["torch"].only_if_idle)
+    assert bench.counted["disagree"] == comparisons["disagree"] == len(bench.backends["onnx"].only_if_idle)
     assert len(list(bench.recorder.of("detect_shadow_score_deviation"))) == comparisons["disagree"]
 
 
@@ -159,13 +161,13 @@ def test_onnx_answers_never_make_noise(bench: Bench) -> None:
 
 def test_where_a_full_list_was_cut_a_missing_detection_is_not_held_against_it() -> None:
     async def go() -> Shadow:
-        both = arms()
+        both = backends()
         both["onnx"].gives = result(HAT.model_copy(update={"score": 0.89}))
         shadow = Shadow(both, RouterMetrics(Recorder()), random.Random(1))
-        call = Call("id", b"image", Options(0.5, max_detections=1), 0, 30)
+        call = Call("id", b"image", Options(threshold=0.5, max_detections=1), 0, 30)
         policy = TrafficPolicy(shadow_fraction=1, shadow_noise_share=0)
         shadow.consider(call, Answer(result(SHIRT), "torch", "torch"), policy)
         await finish_all()
         return shadow
 
-    assert asyncio.run(go()).report()["comparisons"]["agree"] == 1
+    assert VirtualClock().run(go()).report()["comparisons"]["agree"] == 1

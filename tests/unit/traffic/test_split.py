@@ -59,7 +59,7 @@ def test_raising_the_fraction_only_moves_clients_to_onnx(low: float, high: float
     assert moved <= {("torch", "onnx")}
 
 
-def test_two_thousand_clients_keep_their_arm_and_fill_the_share() -> None:
+def test_two_thousand_clients_keep_their_backend_and_fill_the_share() -> None:
     policy = TrafficPolicy(onnx_fraction=0.3)
     first, again = ([sticky_assignment(policy, key) for key in KEYS] for _ in range(2))
     assert first == again
@@ -81,5 +81,5 @@ def test_the_ends_are_absolute(fraction: float, arm: str) -> None:
 
 
 @given(key=st.text(min_size=1))
-def test_any_key_has_an_arm(key: str) -> None:
+def test_any_key_has_an_backend(key: str) -> None:
     assert sticky_assignment(TrafficPolicy(onnx_fraction=0.5), key) in ("torch", "onnx")

@@ -1,11 +1,10 @@
-"""An arm without Serve, for the tests of the dispatcher and of the shadow run."""
+"""A backend without Serve, for the tests of the dispatcher and of the shadow run."""
 
 import asyncio
 
-from serve_app.backends.client import BackendFailure, Reason
-from serve_app.calls import Options
+from serve_app.backends.protocol import BackendFailure, Reason
 from serve_app.errors import BackendUnavailable, BadOutput, DeadlineExceeded, EngineFailed, Overloaded, ServingError
-from serve_app.schemas import Backend, DetectionResult, ImageSize
+from serve_app.schemas import Backend, DetectionResult, ImageSize, Options
 
 # What each reason tells the client if nobody else can answer.
 ERRORS: dict[Reason, ServingError] = {
@@ -22,8 +21,8 @@ ERRORS: dict[Reason, ServingError] = {
 NOTHING_FOUND = DetectionResult(image=ImageSize(width=4, height=3), detections=[], stages={"inference": 0.0})
 
 
-class FakeArm:
-    """Does what it is told, and remembers how long it was given each time, and whether it was to be idle."""
+class FakeBackend:
+    """Answers as it is told, and remembers the arguments of each call."""
 
     def __init__(self, name: Backend) -> None:
         self.name = name
@@ -32,7 +31,7 @@ class FakeArm:
         self.takes_s = 0.0
         self.given: list[float] = []
         self.only_if_idle: list[bool] = []
-        self.last_resort: list[bool] = []
+        self.may_wait: list[bool] = []
 
     async def detect(
         self,
@@ -41,11 +40,11 @@ class FakeArm:
         timeout_s: float,
         *,
         only_if_idle: bool = False,
-        last_resort: bool = False,
+        may_wait: bool = False,
     ) -> DetectionResult:
         self.given.append(timeout_s)
         self.only_if_idle.append(only_if_idle)
-        self.last_resort.append(last_resort)
+        self.may_wait.append(may_wait)
         await asyncio.sleep(min(self.takes_s, timeout_s))
         if self.takes_s > timeout_s:
             raise BackendFailure("timeout", ERRORS["timeout"])

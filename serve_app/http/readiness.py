@@ -1,0 +1,40 @@
+"""The body of `GET /readyz`: the policy in force, and what the router knows of each backend. Called by `http.api`."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from serve_app.schemas import Backend, BackendStatus
+from serve_app.traffic.breaker import Breaker
+from serve_app.traffic.policy import PolicyInForce
+
+
+class Watch(Protocol):
+    """What the router knows of a backend's replicas; `backends.watch` has it."""
+
+    @property
+    def status(self) -> BackendStatus:
+        """What the backend last said of itself."""
+        ...
+
+    def known_replicas(self) -> frozenset[Any] | None:
+        """The replicas in Serve's table, or None where Ray does not tell."""
+        ...
+
+
+def readiness(
+    policy: PolicyInForce, watches: Mapping[Backend, Watch], breakers: Mapping[Backend, Breaker]
+) -> dict[str, Any]:
+    """The state of one router replica. It is ready while at least one backend is."""
+    backends: dict[str, dict[str, Any]] = {}
+    for name, watch in watches.items():
+        replicas = watch.known_replicas()
+        backends[name] = watch.status.model_dump(exclude_none=True) | {
+            "breaker_open": breakers[name].is_open,
+            "replicas": None if replicas is None else len(replicas),
+        }
+    return {
+        "ready": any(backend["state"] == "ready" for backend in backends.values()),
+        "policy": policy.current.model_dump(),
+        "policy_error": policy.error,
+        "backends": backends,
+    }

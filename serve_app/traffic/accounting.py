@@ -1,0 +1,76 @@
+"""What the end of a request counts as: its outcome, whose fault a failure is, its series and its log line.
+
+Called by `traffic.dispatch`, once per request.
+"""
+
+import logging
+from typing import Literal
+
+from serve_app.backends.protocol import BackendFailure
+from serve_app.backends.ray_internals import THIN_LOG_RECORD
+from serve_app.errors import DeadlineExceeded, InvalidImage, Overloaded, ServingError, TooLarge
+from serve_app.observability.metrics import RouterMetrics
+from serve_app.schemas import Answer, Backend, Call
+from serve_app.settings import TrafficPolicy
+
+logger = logging.getLogger("ray.serve")
+
+Outcome = Literal["ok", "rescued", "invalid", "overloaded", "failed", "deadline", "hurried", "cancelled"]
+# A full queue means busy, not broken: leaving the backend alone would move the split instead of shedding load. A body
+# that is too large for the transport is the client's: it could open the breakers of both backends.
+_NEVER_THE_BACKENDS_FAULT = {"queue_full", "message_too_large"}
+
+
+def fair_seconds(policy: TrafficPolicy) -> float:
+    """The shortest time in which a backend can be expected to answer.
+
+    A time-out below it says nothing about the backend: the client was in a hurry.
+    """
+    return min(policy.arm_timeout_s, policy.deadline_s / 2) / 2
+
+
+def is_backends_fault(failure: BackendFailure, seconds: float, policy: TrafficPolicy) -> bool:
+    """Whether a failed call of at most `seconds` counts against the backend's breaker."""
+    if failure.reason == "timeout":
+        return seconds >= fair_seconds(policy)
+    return failure.reason not in _NEVER_THE_BACKENDS_FAULT
+
+
+def outcome_of(error: ServingError, call: Call, policy: TrafficPolicy) -> Outcome:
+    """The outcome of a request that ends with an error."""
+    match error:
+        case InvalidImage() | TooLarge():
+            return "invalid"
+        case Overloaded():
+            return "overloaded"
+        case DeadlineExceeded():
+            return "deadline" if call.deadline - call.arrived >= fair_seconds(policy) else "hurried"
+        case _:
+            return "failed"
+
+
+def record(metrics: RouterMetrics, call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None,
+           seconds: float) -> None:  # fmt: skip
+    """Count one finished request that took `seconds`. A forced request is never counted."""
+    if call.forced is not None:
+        return
+    backend = answer.backend if answer else assigned
+    metrics.request(assigned, backend, outcome)
+    if answer is not None:
+        metrics.answered(assigned, seconds)
+        metrics.stages(backend, answer.result.stages)
+
+
+def log(call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None, seconds: float) -> None:
+    """Write one line for a finished request that took `seconds`."""
+    stages = answer.result.stages if answer else {}
+    line = {
+        "request_id": call.request_id,
+        "assigned": assigned,
+        "backend": answer.backend if answer else assigned,
+        "outcome": outcome,
+        "forced": call.forced is not None,
+        "milliseconds": round(seconds * 1e3, 3),
+        "stages": {stage: round(value * 1e3, 3) for stage, value in stages.items()},
+    }
+    logger.info("detect", extra=line | THIN_LOG_RECORD)

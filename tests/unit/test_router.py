@@ -1,0 +1,168 @@
+"""The Router without Serve: its parts put together, on fake handles, over its own ASGI application."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+from ray.exceptions import ActorDiedError
+from ray.serve.handle import DeploymentHandle
+
+from serve_app.errors import BackendUnavailable
+from serve_app.observability.metrics import RouterMetrics
+from serve_app.observability.scrape import Page
+from serve_app.router import Router
+from serve_app.schemas import BackendStatus
+from serve_app.settings import LimitSettings
+from tests.unit.backends.fake_handle import FakeHandle
+from tests.unit.observability.test_metrics import Recorder
+from tests.unit.virtual_time import VirtualClock
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+class Bed:
+    """A router between two fake handles, both with one replica."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.torch, self.onnx, self.recorder = FakeHandle(), FakeHandle(), Recorder()
+        for handle in (self.torch, self.onnx):
+            handle.replicas = {"replica": "running"}
+        monkeypatch.setattr("serve_app.router.RouterMetrics", lambda: RouterMetrics(self.recorder))
+        monkeypatch.setattr("ray.serve.get_replica_context", lambda: SimpleNamespace(app_name="detect"))
+
+    def use(self, use: Callable[[Router, httpx.AsyncClient], Awaitable[None]]) -> None:
+        async def go() -> None:
+            torch, onnx = (cast(DeploymentHandle[Any], handle) for handle in (self.torch, self.onnx))
+            router = Router(LimitSettings(), torch, onnx)
+            transport = httpx.ASGITransport(router.__serve_build_asgi_app__())
+            async with httpx.AsyncClient(transport=transport, base_url="http://router") as client:
+                await asyncio.sleep(0.1)  # the first look at the replicas
+                await use(router, client)
+
+        VirtualClock().run(go())
+
+    def last(self, series: str) -> dict[str, float]:
+        """The latest value of a gauge, by backend."""
+        return {labels.get("backend", ""): value for value, labels in self.recorder.of(series)}
+
+
+@pytest.fixture
+def bed(monkeypatch: pytest.MonkeyPatch) -> Bed:
+    return Bed(monkeypatch)
+
+
+def test_the_policy_decides_who_answers(bed: Bed) -> None:
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        answered = []
+        for fraction in (0.0, 1.0, 0.0):
+            await router.reconfigure({"onnx_fraction": fraction})
+            response = await client.post("/detect", content=b"image", headers=JPEG)
+            answered.append((response.status_code, response.json()["backend"]))
+        assert answered == [(200, "torch"), (200, "onnx"), (200, "torch")]
+
+    bed.use(use)
+    outcomes = [
+        (labels["assigned"], labels["outcome"])
+        for value, labels in bed.recorder.of("detect_requests_total")
+        if value == 1
+    ]
+    assert outcomes == [("torch", "ok"), ("onnx", "ok"), ("torch", "ok")]
+
+
+def test_a_wrong_policy_is_named_and_the_last_good_one_stays(bed: Bed) -> None:
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        await router.reconfigure({"onnx_fraction": 1.0})
+        await router.reconfigure({"onnx_fraction": 2.0})
+        state = (await client.get("/readyz")).json()
+        assert state["policy"]["onnx_fraction"] == 1.0
+        assert "Router.user_config.onnx_fraction" in state["policy_error"]
+        assert (await client.post("/detect", content=b"image", headers=JPEG)).json()["backend"] == "onnx"
+        await asyncio.sleep(1)
+        assert bed.last("detect_policy_rejected") == {"": 1.0}
+        await router.reconfigure({"onnx_fraction": 0.0})
+        assert (await client.get("/readyz")).json()["policy_error"] is None
+
+    bed.use(use)
+
+
+def test_readiness_shows_both_backends_and_needs_one(bed: Bed) -> None:
+    bed.onnx.outcomes["status"] = BackendStatus(state="unavailable", reason="no artifact")
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        response = await client.get("/readyz")
+        assert (response.status_code, response.json()["ready"]) == (200, True)
+        assert response.json()["backends"] == {
+            "torch": {"state": "ready", "breaker_open": False, "replicas": 1},
+            "onnx": {"state": "unavailable", "reason": "no artifact", "breaker_open": False, "replicas": 1},
+        }
+        bed.torch.outcomes["status"] = ActorDiedError()
+        bed.torch.replicas = None  # Ray does not tell
+        await asyncio.sleep(2)
+        response = await client.get("/readyz")
+        assert (response.status_code, response.json()["ready"]) == (503, False)
+        assert response.json()["backends"]["torch"]["replicas"] is None
+
+    bed.use(use)
+
+
+def test_a_backend_without_replicas_is_passed_over(bed: Bed) -> None:
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        await router.reconfigure({"onnx_fraction": 1.0})
+        assert bed.onnx.replicas
+        bed.onnx.replicas.clear()
+        answer = (await client.post("/detect", content=b"image", headers=JPEG)).json()
+        assert (answer["assigned"], answer["backend"]) == ("onnx", "torch")
+
+    bed.use(use)
+
+
+def test_the_gauges_are_set_again_all_the_time(bed: Bed) -> None:
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        await router.reconfigure({"onnx_fraction": 0.25})
+        await asyncio.sleep(10)
+
+    bed.use(use)
+    assert bed.last("detect_onnx_fraction") == {"": 0.25}
+    assert bed.last("detect_backend_up") == {"torch": 1.0, "onnx": 1.0}
+    assert bed.last("detect_inflight") == bed.last("detect_breaker_open") == {"torch": 0.0, "onnx": 0.0}
+    assert 20 <= len(list(bed.recorder.of("detect_onnx_fraction"))) <= 22
+
+
+def test_the_metrics_page_gathers_the_agents_of_all_living_nodes(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"NodeManagerAddress": "10.0.0.1", "MetricsExportPort": 8090, "Alive": True},
+        {"NodeManagerAddress": "10.0.0.2", "MetricsExportPort": 8090, "Alive": False},
+        {"NodeManagerAddress": "10.0.0.3", "MetricsExportPort": 8091, "Alive": True},
+    ]
+    asked: list[tuple[list[str], str, str]] = []
+
+    async def gather(agents: list[str], application: str, accept: str) -> Page:
+        asked.append((agents, application, accept))
+        if len(asked) > 1:
+            raise BackendUnavailable("no metrics agent of Ray answers")
+        return Page(b"# page\n", "text/plain")
+
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    monkeypatch.setattr("serve_app.router.gather_page", gather)
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        response = await client.get("/metrics", headers={"Accept": "text/plain"})
+        assert (response.status_code, response.content) == (200, b"# page\n")
+        assert (await client.get("/metrics")).status_code == 503
+
+    bed.use(use)
+    assert asked[0] == (["10.0.0.1:8090", "10.0.0.3:8091"], "detect", "text/plain")
+
+
+def test_disagreements_are_shown(bed: Bed) -> None:
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        await router.reconfigure({"shadow_fraction": 1.0, "shadow_noise_share": 0.0})
+        await client.post("/detect", content=b"image", headers=JPEG)
+        await asyncio.sleep(1)
+        report = (await client.get("/shadow/disagreements")).json()
+        assert report["comparisons"]["agree"] == 1
+
+    bed.use(use)
