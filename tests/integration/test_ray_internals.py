@@ -1,0 +1,13 @@
+"""Ray's private parts on the real Ray: they still give something, or a newer Ray would degrade the service in silence."""
+
+import pytest
+
+from bench.service import Service
+from tests.integration.faults import eventually
+
+
+@pytest.mark.parametrize("name", ["torch", "onnx"])
+def test_the_router_reads_serves_table_of_replicas(service: Service, name: str) -> None:
+    # The table is None until the router's handle is connected, which its first question for the status does.
+    eventually(lambda: service.readyz()["backends"][name]["state"] == "ready")
+    assert service.readyz()["backends"][name]["replicas"] == 1
