@@ -1,7 +1,7 @@
-"""Who uses the engine when: several inferences at once, or one at a time that takes along what has its shape.
+"""The queue in front of an engine: a limited number of inferences at once, waiting images of one shape in a batch.
 
-Nobody waits for a batch to fill: whoever gets the engine takes along what is waiting by then. Called by the pipeline,
-from several threads.
+A batch is never waited for. An image whose turn comes takes along the waiting images of its shape, up to the limit.
+Called by the pipeline, from several threads.
 """
 
 import threading
@@ -15,9 +15,11 @@ import numpy as np
 from serve_app.detection.spec import Detector, Pixels, RawOutputs
 from serve_app.errors import EngineFailed, ServingError
 
+Clock = Callable[[], float]
+
 
 class Turn(NamedTuple):
-    """An image's outputs, and the seconds it waited for the engine and was in it."""
+    """An image's outputs, the seconds it waited for the engine, and the seconds its inference took."""
 
     outputs: RawOutputs
     waited: float
@@ -25,42 +27,51 @@ class Turn(NamedTuple):
 
 
 class _Job:
-    def __init__(self, pixels: Pixels, check: Callable[[str], None]) -> None:
-        self.pixels, self.check = pixels, check
-        self.asked = time.perf_counter()
+    def __init__(self, pixels: Pixels, check: Callable[[str], None], asked: float) -> None:
+        self.pixels, self.check, self.asked = pixels, check, asked
         self.result: Turn | ServingError | None = None
 
 
 class EngineQueue:
-    """An engine and those who wait for it; `max_batch` 1 gives each image an inference of its own.
+    """An engine and the images that wait for it. `clock` gives seconds and never runs backwards.
 
-    Only then may there be several `at_once`: who waits may else be in another one's batch already.
+    Either `max_batch` or `at_once` may be above 1. With both, an image that waits for a free place could already be
+    part of another image's batch.
     """
 
-    def __init__(self, detector: Detector, max_batch: int = 1, at_once: int = 1) -> None:
+    def __init__(
+        self, detector: Detector, max_batch: int = 1, at_once: int = 1, clock: Clock = time.perf_counter
+    ) -> None:
         self._detector = detector
         self._max_batch = max_batch
+        self._clock = clock
         self._places = threading.Semaphore(at_once)
         self._lists_free = threading.Lock()
         self._waiting: list[_Job] = []
         self._began: list[float] = []
 
     @property
-    def busy_s(self) -> float:
-        """Seconds that the longest inference under way has lasted; 0 without one."""
+    def waiting(self) -> int:
+        """Number of images that wait for the engine."""
         with self._lists_free:
-            return time.perf_counter() - min(self._began) if self._began else 0.0
+            return len(self._waiting)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the longest inference under way has lasted; 0 if there is none."""
+        with self._lists_free:
+            return self._clock() - min(self._began) if self._began else 0.0
 
     def infer(self, pixels: Pixels, check: Callable[[str], None] = lambda step: None) -> Turn:
         """Run one image, (1, 3, height, width). `check` is called before the inference and may raise to prevent it.
 
-        Raises what `check` does, or EngineFailed.
+        Raises the ServingError that `check` raises, or EngineFailed.
         """
-        job = _Job(pixels, check)
+        job = _Job(pixels, check, self._clock())
         with self._lists_free:
             self._waiting.append(job)
         with self._places:
-            if job.result is None:  # else an earlier turn took it along
+            if job.result is None:  # otherwise it was part of an earlier image's batch
                 self._run(self._next_batch(job))
         if not isinstance(job.result, Turn):
             raise job.result or EngineFailed(f"{self._detector.info.engine} gave no answer")
@@ -77,7 +88,7 @@ class EngineQueue:
         wanted = [job for job in batch if self._is_wanted(job)]
         if not wanted:
             return
-        began = time.perf_counter()
+        began = self._clock()
         try:
             with self._under_way(began):
                 together = self._detector.infer(
@@ -88,7 +99,7 @@ class EngineQueue:
                 job.result = EngineFailed(f"{self._detector.info.engine} failed: {type(error).__name__}")
                 job.result.__cause__ = error
             return
-        seconds = time.perf_counter() - began
+        seconds = self._clock() - began
         for row, job in enumerate(wanted):
             own = together if not wanted[1:] else RawOutputs(*(part[row : row + 1] for part in together))
             job.result = Turn(own, began - job.asked, seconds)

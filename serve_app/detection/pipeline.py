@@ -1,6 +1,6 @@
-"""The way of one image through a backend: decode -> prepare -> infer -> finish, timed stage by stage.
+"""The steps of one image in a backend: decode, prepare, infer, finish, each of them timed.
 
-Carried by the deployments, used directly by the export, the evaluation and the benchmarks.
+Called by the deployments, and directly by the benchmarks.
 """
 
 import threading
@@ -13,7 +13,7 @@ from PIL import Image
 
 from serve_app.calls import Options
 from serve_app.detection import imaging, processing
-from serve_app.detection.engine_queue import EngineQueue
+from serve_app.detection.engine_queue import Clock, EngineQueue
 from serve_app.detection.spec import Detector, ModelSpec, RawOutputs
 from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed
 from serve_app.schemas import DetectionResult, ImageSize, Stage
@@ -21,7 +21,10 @@ from serve_app.settings import INFERENCE_LIMIT_S, LimitSettings
 
 
 class Pipeline:
-    """One engine with its pre- and post-processing. Safe for concurrent calls."""
+    """One engine with its pre- and post-processing. Safe for concurrent calls.
+
+    `clock` gives seconds and never runs backwards.
+    """
 
     def __init__(
         self,
@@ -31,23 +34,28 @@ class Pipeline:
         max_batch: int = 1,
         inferences_at_once: int = 1,
         inference_limit_s: float = INFERENCE_LIMIT_S,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.detector = detector
         self.spec = spec
         self.images_at_once = max(max_batch, inferences_at_once)
         self._limits = limits
-        self._engine = EngineQueue(detector, max_batch, inferences_at_once)
+        self._engine = EngineQueue(detector, max_batch, inferences_at_once, clock)
         self._inference_limit_s = inference_limit_s
+        self._clock = clock
 
     def warm_up(self, rounds: int = 2) -> None:
-        """Run blank images through the engine, upright and across, so that the first client does not pay for it."""
+        """Run blank images, portrait and landscape, so that no client waits for an engine's slow first inferences.
+
+        Raises EngineFailed and BadOutput as `detect` does.
+        """
         for _ in range(rounds):
             for size in ((640, 480), (480, 640)):
                 pixels = processing.prepare(Image.new("RGB", size), self.spec)
                 self._check(self._engine.infer(pixels).outputs)
 
     def require_alive(self) -> None:
-        """Raise EngineFailed if an inference has lasted so long that it will never end. Never waits for the engine."""
+        """Raise EngineFailed if an inference has lasted longer than its limit: it hangs. Never waits for the engine."""
         busy_s = self._engine.busy_s
         if busy_s > self._inference_limit_s:
             raise EngineFailed(
@@ -58,25 +66,32 @@ class Pipeline:
     def detect(
         self, data: bytes, options: Options, timeout_s: float, given_up: threading.Event | None = None
     ) -> DetectionResult:
-        """Detect objects in one encoded image within `timeout_s` seconds, as long as nobody sets `given_up`.
+        """Detect objects in one encoded image within `timeout_s` seconds, unless `given_up` is set meanwhile.
 
-        Raises InvalidImage or TooLarge for the image, DeadlineExceeded before starting work that is already too
-        late or given up, EngineFailed when the engine raises or its output cannot be right.
+        Both are checked before the decoding and before the inference; neither is interrupted once it runs.
+        Raises InvalidImage or TooLarge for the image, DeadlineExceeded for a request that is too late or given up,
+        EngineFailed when the engine raises, and BadOutput when its output has a wrong shape or is not finite.
         """
-        demand = _Demand(timeout_s, given_up)
-        demand.check("decoding")
+        request = _Request(self._clock, timeout_s, given_up)
+        request.check("decoding")
         stages: dict[Stage, float] = {}
-        with _timed(stages, "decode"):
+        with self._timed(stages, "decode"):
             image = imaging.decode(data, self._limits)
         size = ImageSize(width=image.width, height=image.height)
-        with _timed(stages, "preprocess"):
+        with self._timed(stages, "preprocess"):
             pixels = processing.prepare(image, self.spec)
-        turn = self._engine.infer(pixels, demand.check)
+        turn = self._engine.infer(pixels, request.check)
         stages["queue"], stages["inference"] = turn.waited, turn.inferred
         self._check(turn.outputs)
-        with _timed(stages, "postprocess"):
+        with self._timed(stages, "postprocess"):
             detections = processing.finish(turn.outputs, self.spec, size, options.threshold, options.max_detections)
         return DetectionResult(image=size, detections=detections, stages=stages)
+
+    @contextmanager
+    def _timed(self, stages: dict[Stage, float], stage: Stage) -> Iterator[None]:
+        start = self._clock()
+        yield
+        stages[stage] = self._clock() - start
 
     def _check(self, raw: RawOutputs) -> None:
         queries, columns = self.spec.detection_tokens, len(self.spec.labels) + 1
@@ -89,24 +104,15 @@ class Pipeline:
             raise BadOutput(f"{self.detector.info.engine} returned values that are not finite")
 
 
-class _Demand:
-    """Whether anybody still waits for a piece of work that has not begun."""
+class _Request:
+    """Tells whether a request still waits for its answer."""
 
-    def __init__(self, timeout_s: float, given_up: threading.Event | None) -> None:
-        self._deadline = time.monotonic() + timeout_s
+    def __init__(self, clock: Clock, timeout_s: float, given_up: threading.Event | None) -> None:
+        self._clock, self._deadline = clock, clock() + timeout_s
         self._given_up = given_up
 
     def check(self, step: str) -> None:
         if self._given_up is not None and self._given_up.is_set():
             raise DeadlineExceeded(f"the request was given up before its {step} began")
-        if time.monotonic() >= self._deadline:
+        if self._clock() >= self._deadline:
             raise DeadlineExceeded(f"the deadline passed before the {step} could begin")
-
-
-@contextmanager
-def _timed(stages: dict[Stage, float], stage: Stage) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        stages[stage] = time.perf_counter() - start
