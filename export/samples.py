@@ -1,4 +1,4 @@
-"""The images an artifact is tried on: photographs of several sizes and aspect ratios. Called by `export.write`."""
+"""The images on which an artifact is compared: photographs of several sizes and shapes. Called by `export.write`."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -11,11 +11,13 @@ from serve_app.detection.imaging import decode
 from serve_app.errors import ConfigurationError, ServingError
 from serve_app.settings import LimitSettings
 
-PHOTOS = Path("demo/photos")
+# Beside this package, so the default does not depend on the working directory.
+PHOTOS = Path(__file__).parents[1] / "demo" / "photos"
 COUNT = 12
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-# Width and height; with the image's own size between them they cover upright, across, square, tiny and long shapes.
+# Width and height; None keeps the image's own size. Together: portrait, landscape, square, small and panorama.
 _SHAPES: tuple[tuple[int, int] | None, ...] = (None, (480, 640), (640, 400), (512, 512), (180, 240), (900, 300))
+_REMEDY = "name a folder of images with --images DIR"
 
 
 class Sample(NamedTuple):
@@ -26,43 +28,36 @@ class Sample(NamedTuple):
 
 
 def load(folder: Path | None) -> list[Sample]:
-    """`COUNT` samples from `folder`, else from the demo's photographs, else from rendered scenes.
+    """`COUNT` samples made from the images in `folder`, by default the demo's.
 
-    Raises ConfigurationError when `folder` holds no image that can be decoded.
+    Raises ConfigurationError when the folder is missing, holds no image, or holds one that cannot be decoded.
     """
-    if folder is None and not any(_files(PHOTOS)):
-        sources = [Sample(f"scene {seed}", _scene(seed)) for seed in range(COUNT)]
-    else:
-        sources = _photos(folder or PHOTOS)
+    sources = _read((folder or PHOTOS).absolute())
     return [_shaped(sample, shape) for _, sample, shape in zip(range(COUNT), cycle(sources), cycle(_SHAPES))]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.glob("*")) if path.suffix.lower() in _SUFFIXES)
-
-
-def _photos(folder: Path) -> list[Sample]:
+def _read(folder: Path) -> list[Sample]:
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: no such folder of images")
+        raise ConfigurationError(f"no images to compare on: there is no folder {folder}; {_REMEDY}")
     samples = []
     for path in _files(folder):
         try:
             samples.append(Sample(path.name, decode(path.read_bytes(), LimitSettings())))
         except ServingError as error:
-            raise ConfigurationError(f"{path}: {error.detail}") from error
+            raise ConfigurationError(f"{path}: {error.detail}; remove or replace it") from error
         except OSError as error:
-            raise ConfigurationError(f"{path}: {error.strerror}") from error
+            raise ConfigurationError(f"{path}: {error.strerror}; remove or replace it") from error
         if len(samples) == COUNT:
             break
     if not samples:
-        raise ConfigurationError(f"{folder}: holds no {', '.join(sorted(_SUFFIXES))} file")
+        raise ConfigurationError(
+            f"no images to compare on: {folder} holds no {', '.join(sorted(_SUFFIXES))} file; {_REMEDY}"
+        )
     return samples
 
 
-def _scene(seed: int) -> Image.Image:
-    from training.scenes import render_scene  # only where there are no photographs
-
-    return Image.fromarray(render_scene(seed, 480, 640).pixels)
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES)
 
 
 def _shaped(sample: Sample, shape: tuple[int, int] | None) -> Sample:

@@ -1,4 +1,4 @@
-"""Checkpoint -> artifact folder: trace, compare, and only then put in place. Called by `python -m export`."""
+"""Checkpoint -> artifact folder: trace, compare, then put in place. Called by `python -m export` and the benchmarks."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 
 class GateFailed(Exception):
-    """The artifact's detections are not the checkpoint's; nothing was put in place."""
+    """The artifact's detections differ from the checkpoint's; nothing was put in place."""
 
     def __init__(self, verdict: parity.Verdict) -> None:
         super().__init__(f"{len(verdict.faults)} of {verdict.parity.images} images differ")
@@ -35,11 +35,12 @@ class GateFailed(Exception):
 
 
 def write(request: Request, say: Say) -> artifact.Manifest:
-    """Export, run the gate, and replace `out` with the new artifact in one step.
+    """Export, compare with the checkpoint, and replace `out` with the new artifact in one step.
 
     Raises ConfigurationError for bad input and GateFailed when the engines disagree. A refused artifact never
-    reaches `out`; an earlier one stays there only if it is of this checkpoint and was within this tolerance.
+    reaches `out`. An earlier one stays there only if it is of this checkpoint and was within this tolerance.
     """
+    request = request._replace(out=request.out.absolute())
     _check_target(request.out)
     cpu.require(request.precision)
     folder = checkpoint.resolve(request.checkpoint, request.revision)
@@ -58,9 +59,10 @@ def write(request: Request, say: Say) -> artifact.Manifest:
 def build(
     work: Path, folder: Path, name: str, precision: artifact.Precision, say: Say, kept: Kept = Kept.heads
 ) -> artifact.Manifest:
-    """Write graph and embeddings of the checkpoint in `folder`, called `name`; gives the manifest before the gate.
+    """Write graph and position embeddings of the checkpoint in `folder` into `work`; returns the draft manifest.
 
-    `kept` is for int8: what stays in fp32.
+    `name` is what the manifest calls the checkpoint. `kept` matters for int8 only: what stays in fp32. The draft has no
+    `parity` yet.
     """
     say(f"tracing {name}")
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -92,9 +94,10 @@ def build(
 def build_within(
     work: Path, folder: Path, request: Request, pictures: list[samples.Sample], say: Say
 ) -> tuple[artifact.Manifest, parity.Verdict]:
-    """Build the artifact as fast as the tolerance allows: int8 keeps more in fp32 where less deviates too far.
+    """Build an artifact in `work` and compare it with the checkpoint; returns its draft manifest and the verdict.
 
-    Gives the last attempt, with its faults, where none is within the tolerance. Also called by the benchmarks.
+    int8 is tried with ever more of the graph kept in fp32, until an attempt is within the tolerance. Where none is, the
+    last attempt is returned with its faults. Also called by the benchmarks.
     """
     for kept in Kept if request.precision == "int8" else [Kept.heads]:
         draft = build(work, folder, request.checkpoint, request.precision, say, kept)
@@ -106,7 +109,7 @@ def build_within(
 
 
 def _check_target(out: Path) -> None:
-    """Refuse to replace what is not an artifact."""
+    """Refuse to replace anything but an artifact."""
     if out.exists() and not out.is_dir():
         raise ConfigurationError(f"{out} is a file; --out names a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / artifact.MANIFEST).is_file():
@@ -122,7 +125,7 @@ def _beside(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise ConfigurationError(f"cannot write beside {out}: {error.strerror}") from error
     try:
-        work.chmod(0o755)  # mkdtemp makes it private, but a server may run as another user
+        work.chmod(0o755)  # mkdtemp lets only this user in, but the server may run as another
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -150,7 +153,7 @@ def _drop_earlier(request: Request) -> None:
 
 
 def _replace(work: Path, out: Path) -> None:
-    """Rename `work` to `out`; a folder cannot be renamed over a full one, so the earlier artifact steps aside."""
+    """Rename `work` to `out`, after an earlier artifact there: no folder can be renamed to one that holds files."""
     aside = work.with_name(f"{work.name}.old")
     if out.exists():
         out.rename(aside)

@@ -11,9 +11,8 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from serve_app.calls import Options
 from serve_app.router import Router
-from serve_app.schemas import STAGES, BackendStatus, Box, Detection, DetectionResult, ImageSize
+from serve_app.schemas import STAGES, BackendStatus, Box, Detection, DetectionResult, ImageSize, Options
 from serve_app.settings import AppSettings, TrafficPolicy
 
 _DETECTIONS = 5  # about what a photograph gives

@@ -44,9 +44,9 @@ class Pipeline:
         self._clock = clock
 
     def warm_up(self, rounds: int = 2) -> None:
-        """Run blank images, portrait and landscape: an engine's first inferences are slow, and no client waits for them.
+        """Run blank images, portrait and landscape, so that no client waits for an engine's slow first inferences.
 
-        Raises EngineFailed as `detect` does.
+        Raises EngineFailed and BadOutput as `detect` does.
         """
         for _ in range(rounds):
             for size in ((640, 480), (480, 640)):

@@ -1,4 +1,4 @@
-"""The process of the ONNX arm holds neither PyTorch nor transformers, nor the engine it does not run."""
+"""The process of the ONNX backend loads neither PyTorch nor transformers, nor the engine that it does not run."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_only_its_own_engine_is_loaded(engine: str, tiny_artifact: Path) -> None:
     if find_spec(engine) is None:
-        pytest.skip(f"{engine} is not installed")
+        pytest.skip(f"{engine} is not installed; run: .venv/bin/pip install -c constraints.txt -e '.[dev]'")
     command = [sys.executable, "-c", SCRIPT, str(tiny_artifact), engine]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     loaded = set(ran.stdout.split())

@@ -1,6 +1,6 @@
 """The exported artifact as files: its manifest, and the checks before an engine may load it.
 
-Written by the export, read by the ONNX arm. Needs neither torch, onnxruntime nor Ray.
+Written by the export, read by the ONNX backend. Needs neither torch, onnxruntime nor Ray.
 """
 
 import hashlib
@@ -17,12 +17,16 @@ from serve_app.settings import OnnxSettings
 MODEL = "model.onnx"
 POSITIONS = "position_embeddings.npz"
 MANIFEST = "manifest.json"
-OPSET = 20  # the first with Gelu
+OPSET = 20  # the first opset that has the Gelu operator
 Precision = Literal["fp32", "bf16", "int8"]
 
 
 class Parity(BaseModel):
-    """How far the artifact's detections were from the checkpoint's when it was written."""
+    """How far the artifact's detections deviated from the checkpoint's in the export's comparison.
+
+    `images` and `detections` were compared, the latter above `threshold`. Deviations are the largest found: of a score,
+    of a box edge relative to the image's side, and of a raw logit. `tolerance` is the bound that was asked for.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,9 +40,9 @@ class Parity(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an artifact is: which checkpoint it came from, by which tools, and the hash of each file.
+    """What an artifact is: the checkpoint and the tools that it was made from, and the hash of each file.
 
-    `parity` is None only inside an export, before the gate.
+    `parity` is None only during an export, until the comparison with the checkpoint has passed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,14 +59,17 @@ class Manifest(BaseModel):
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file, as `sha256:` and hexadecimal digits."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def load_manifest(folder: Path, remedy: str) -> Manifest:
-    """Read the manifest. Raises ConfigurationError, ending in the `remedy`, when it is missing or not ours."""
-    path = folder / MANIFEST
+    """Read the manifest of `folder`.
+
+    Raises ConfigurationError, ending in the `remedy`, when it is missing, damaged or of another version.
+    """
+    path = folder.absolute() / MANIFEST
     if not path.is_file():
         raise ConfigurationError(f"no artifact: {path} is missing; {remedy}")
     try:
@@ -75,7 +82,11 @@ def load_manifest(folder: Path, remedy: str) -> Manifest:
 
 
 def verify(folder: Path, manifest: Manifest, expected_fingerprint: str, remedy: str) -> None:
-    """Refuse an artifact of another checkpoint, or one whose files are not those that passed the parity gate."""
+    """Raise ConfigurationError, ending in the `remedy`, unless the artifact is whole and of the expected checkpoint.
+
+    Whole means: written with this opset, compared with its checkpoint, and each file has the manifest's hash.
+    """
+    folder = folder.absolute()
     if manifest.fingerprint != expected_fingerprint:
         raise ConfigurationError(
             f"{folder} was exported from another checkpoint ({manifest.checkpoint}, {manifest.fingerprint[:19]}…; "
@@ -94,8 +105,11 @@ def verify(folder: Path, manifest: Manifest, expected_fingerprint: str, remedy: 
 
 
 def find(settings: OnnxSettings) -> tuple[Path, Manifest]:
-    """The verified artifact that `settings` name, or ConfigurationError with the command that makes it."""
-    folder = Path(settings.artifact)
+    """The absolute folder and the manifest of the verified artifact that `settings` name.
+
+    Raises ConfigurationError with the command that exports it anew.
+    """
+    folder = Path(settings.artifact).absolute()
     revision = f" --revision {settings.revision}" if settings.revision else ""
     remedy = (
         f"run: python -m export --checkpoint {settings.checkpoint}{revision} --out {settings.artifact}, then change "

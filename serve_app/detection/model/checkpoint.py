@@ -1,6 +1,6 @@
-"""A Hugging Face YOLOS checkpoint as files: where it lies, what it is, its fingerprint. Needs neither torch nor Ray.
+"""A Hugging Face YOLOS checkpoint as files: its folder, its configuration, its fingerprint.
 
-Called by both arms when they load, and by the export.
+Called by both backends when they load, and by the export. Needs neither torch nor Ray.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from serve_app.errors import ConfigurationError
 
 _CONFIG = "config.json"
 _PROCESSOR = "preprocessor_config.json"
-_WANTED = (_CONFIG, _PROCESSOR, "*.safetensors", "*.safetensors.index.json")
-_DEFAULT_LONGEST_EDGE = 1333  # of transformers' YolosImageProcessor, where a checkpoint does not say
+_DOWNLOADED = (_CONFIG, _PROCESSOR, "*.safetensors", "*.safetensors.index.json")
+_DEFAULT_LONGEST_EDGE = 1333  # transformers' YolosImageProcessor takes it where a checkpoint names none
 
 
 def resolve(checkpoint: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: a local path as it is, anything else through the hub's cache.
+    """The absolute folder of a checkpoint: a local folder, or for a hub id (owner/name) the hub's cache.
 
-    Raises ConfigurationError when it is neither, or when it lacks a file.
+    Raises ConfigurationError when there is neither, or when a file is missing in it.
     """
-    folder = Path(checkpoint)
+    folder = Path(checkpoint).absolute()
     if not folder.is_dir():
         folder = _download(checkpoint, revision)
     for name in (_CONFIG, _PROCESSOR):
@@ -42,22 +42,24 @@ def _download(checkpoint: str, revision: str | None) -> Path:
     looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1
     if looks_like_path:
         raise ConfigurationError(
-            f"checkpoint {checkpoint}: no such folder; name one that exists, or a hub id (owner/name)"
+            f"checkpoint {checkpoint}: no such folder ({Path(checkpoint).absolute()}); name one that exists, or a hub "
+            "id (owner/name)"
         )
     from huggingface_hub import snapshot_download  # only a hub id needs it
 
     try:
-        return Path(snapshot_download(checkpoint, revision=revision, allow_patterns=list(_WANTED)))
+        return Path(snapshot_download(checkpoint, revision=revision, allow_patterns=list(_DOWNLOADED)))
     except Exception as error:  # the hub's client raises many unrelated types
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         at = f" at revision {revision}" if revision else ""
         raise ConfigurationError(
-            f"checkpoint {checkpoint}{at}: neither a folder here nor to be had from the hub ({first_line})"
+            f"checkpoint {checkpoint}{at}: there is no folder {Path(checkpoint).absolute()}, and the hub does not "
+            f"provide it ({first_line}); check the name and the network"
         ) from error
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over weights, configuration and preprocessing: equal fingerprints mean equal answers."""
+    """SHA-256 over weights, configuration and preprocessing: checkpoints with equal fingerprints answer alike."""
     digest = hashlib.sha256()
     for path in [folder / _CONFIG, folder / _PROCESSOR, *sorted(folder.glob("*.safetensors"))]:
         digest.update(f"{path.name}:{path.stat().st_size}:".encode())
@@ -68,7 +70,10 @@ def fingerprint(folder: Path) -> str:
 
 
 def read_spec(folder: Path) -> ModelSpec:
-    """Read the labels, the resize rule and the normalisation. Raises ConfigurationError for what is not YOLOS."""
+    """Read labels, resize rule, normalisation and token counts.
+
+    Raises ConfigurationError for another architecture, damaged JSON, or preprocessing that the service does not do.
+    """
     config, processor = _read_json(folder / _CONFIG), _read_json(folder / _PROCESSOR)
     if config.get("model_type") != "yolos":
         raise ConfigurationError(f"{folder / _CONFIG}: model_type is {config.get('model_type')!r}, expected 'yolos'")

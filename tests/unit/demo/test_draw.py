@@ -59,7 +59,7 @@ def test_the_picture_shows_the_box_at_its_place(run: Run, tmp_path: Path) -> Non
         (500, "Internal Server Error", "answered 500: Internal Server Error"),
         (502, '{"error": "foreign"}', 'answered 502: {"error": "foreign"}'),
         (404, "", "answered 404: Not Found"),
-        (200, "<html>", "answered something else than detections"),
+        (200, "<html>", "did not answer with detections"),
     ],
 )
 def test_any_other_answer_is_one_line(run: Run, status: int, content: str, told: str) -> None:
@@ -75,7 +75,7 @@ def test_a_place_that_cannot_be_written_is_told(run: Run, out: str, told: str) -
     assert told in error
 
 
-def test_a_url_that_is_none_is_told(photo: Path) -> None:
+def test_an_invalid_url_is_told(photo: Path) -> None:
     app = typer.Typer()
     app.command()(main)
     result = CliRunner().invoke(app, [str(photo), "--url", "http://127.0.0.1:abc", "--out", str(photo)])

@@ -1,7 +1,6 @@
-"""Who gets the engine when: images of one shape together, nobody waiting for company, each its own answer."""
+"""Turns at the engine: waiting images of one shape go together, none waits for a batch, each gets its own answer."""
 
 import threading
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from serve_app.detection.engine_queue import EngineQueue, Turn
 from serve_app.detection.spec import EngineInfo, Pixels, RawOutputs
 from serve_app.errors import DeadlineExceeded, EngineFailed, ServingError
+from tests.unit.detection.clock import FakeClock
 
 TALL, WIDE = (64, 32), (32, 64)
 
@@ -35,8 +35,20 @@ class Engine:
         return RawOutputs(values.reshape(-1, 1, 1), np.repeat(values, 4).reshape(-1, 1, 4))
 
 
+class ArrivalsCounted(threading.Semaphore):
+    """The semaphore of the queue; `arrived` is released by each thread that comes to it, before it waits."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__(places)
+        self.arrived = threading.Semaphore(0)
+
+    def __enter__(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        self.arrived.release()
+        return self.acquire(blocking, timeout)
+
+
 class Client(threading.Thread):
-    """One image on its way; its answer, or what was raised, once joined."""
+    """Sends one image; `got` is its answer or the error raised, once the thread is joined."""
 
     def __init__(self, queue: EngineQueue, value: float, size: tuple[int, int], check: Callable[[str], None]) -> None:
         super().__init__(daemon=True)
@@ -55,15 +67,14 @@ class Client(threading.Thread):
 def all_at_once(
     engine: Engine, max_batch: int, sizes: list[tuple[int, int]], check: Callable[[str], None] = lambda step: None
 ) -> list[Client]:
-    """One client holds the engine until all the others wait; its image is the first."""
+    """The first client holds the engine until all the others have come, one after the other."""
     queue = EngineQueue(engine, max_batch)
-    clients = [Client(queue, 0, sizes[0], lambda step: None)]
-    assert engine.entered.wait(10)
-    clients += [Client(queue, value, size, check) for value, size in enumerate(sizes[1:], 1)]
-    deadline = time.monotonic() + 10
-    while len(queue._waiting) < len(clients) - 1:
-        assert time.monotonic() < deadline, "they do not wait for the engine"
-        time.sleep(0.005)
+    queue._places = places = ArrivalsCounted(1)
+    clients = []
+    for value, size in enumerate(sizes):
+        clients.append(Client(queue, value, size, check if value else lambda step: None))
+        assert places.arrived.acquire(timeout=10)
+        assert engine.entered.wait(10)
     engine.go.set()
     for client in clients:
         client.join(10)
@@ -80,16 +91,17 @@ def test_without_batching_each_image_has_its_own_inference() -> None:
     assert engine.shapes == [(1, 3, *TALL)] * 4
 
 
-def test_the_longest_of_two_inferences_is_told_while_it_lasts() -> None:
-    engine = Engine()
-    queue = EngineQueue(engine, at_once=2)
+def test_busy_s_is_that_of_the_longest_of_two_inferences() -> None:
+    engine, clock = Engine(), FakeClock()
+    queue = EngineQueue(engine, at_once=2, clock=clock)
     clients = []
-    for value in range(2):
-        clients.append(Client(queue, value, TALL, lambda step: None))
+    for began in (10.0, 13.0):
+        clock.now = began
+        clients.append(Client(queue, 0, TALL, lambda step: None))
         assert engine.entered.wait(10)
         engine.entered.clear()
-        time.sleep(0.05)
-    assert queue.busy_s >= 0.1
+    clock.now = 17.5
+    assert queue.busy_s == 7.5
     engine.go.set()
     for client in clients:
         client.join(10)
@@ -108,7 +120,7 @@ def test_only_images_of_one_shape_go_together() -> None:
     assert sorted(engine.shapes[1:]) == [(2, 3, *WIDE), (2, 3, *TALL)]
 
 
-def test_who_has_given_up_is_left_behind() -> None:
+def test_an_image_that_was_given_up_is_left_out_of_the_batch() -> None:
     engine = Engine()
 
     def check(step: str) -> None:
@@ -120,19 +132,29 @@ def test_who_has_given_up_is_left_behind() -> None:
     assert len(engine.shapes) == 1
 
 
-def test_an_engine_that_fails_fails_all_that_it_had() -> None:
+def test_an_engine_that_fails_fails_the_whole_batch() -> None:
     engine = Engine()
     engine.raises = RuntimeError("no kernel")
     clients = all_at_once(engine, 8, [TALL] * 3)
     assert all(isinstance(client.got, EngineFailed) for client in clients)
+    assert [shape[0] for shape in engine.shapes] == [1, 2]
 
 
-def test_the_wait_and_the_work_are_told_apart() -> None:
-    engine = Engine()
+def test_the_seconds_before_the_inference_and_in_it_are_told_apart() -> None:
+    clock = FakeClock()
+
+    class Slow(Engine):
+        def infer(self, pixels: Pixels) -> RawOutputs:
+            clock.now += 2
+            return super().infer(pixels)
+
+    def check(step: str) -> None:
+        clock.now += 3
+
+    engine = Slow()
     engine.go.set()
-    turn = EngineQueue(engine).infer(np.zeros((1, 3, *TALL), np.float32))
-    assert turn.waited >= 0
-    assert turn.inferred > 0
+    turn = EngineQueue(engine, clock=clock).infer(np.zeros((1, 3, *TALL), np.float32), check)
+    assert (turn.waited, turn.inferred) == (3, 2)
 
 
 def test_errors_are_raised_to_the_caller() -> None:

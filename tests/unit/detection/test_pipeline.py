@@ -2,7 +2,6 @@
 
 import io
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from serve_app.detection.spec import EngineInfo, ModelSpec, Pixels, RawOutputs, 
 from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed, InvalidImage
 from serve_app.schemas import STAGES, Options
 from serve_app.settings import LimitSettings
+from tests.unit.detection.clock import FakeClock
 
 SPEC = ModelSpec(
     labels=["hat", "shoe"], resize=ResizeRule(shortest_edge=64, longest_edge=96), mean=(0.5, 0.5, 0.5),
@@ -28,19 +28,32 @@ class Engine:
     def __init__(self, answer: RawOutputs | Exception) -> None:
         self.answer = answer
         self.shapes: list[tuple[int, ...]] = []
-        self.most_at_once = 0
-        self.takes_s = 0.0
-        self._inside: list[int] = []  # a list's own operations are atomic
 
     def infer(self, pixels: Pixels) -> RawOutputs:
-        self._inside.append(1)
-        self.most_at_once = max(self.most_at_once, len(self._inside))
         self.shapes.append(pixels.shape)
-        time.sleep(self.takes_s)
-        self._inside.pop()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+class HeldEngine(Engine):
+    """An engine whose inferences end only when `leave` is released, once for each; `entered` is by each that begins."""
+
+    def __init__(self, answer: RawOutputs) -> None:
+        super().__init__(answer)
+        self.entered, self.leave = threading.Semaphore(0), threading.Semaphore(0)
+        self.inside: list[int] = []  # how many were inside, at each entry
+        self._count, self._counting = 0, threading.Lock()
+
+    def infer(self, pixels: Pixels) -> RawOutputs:
+        with self._counting:
+            self._count += 1
+            self.inside.append(self._count)
+        self.entered.release()
+        assert self.leave.acquire(timeout=10)
+        with self._counting:
+            self._count -= 1
+        return super().infer(pixels)
 
 
 def outputs(queries: int = 3, columns: int = 3, fill: float = 0.0) -> RawOutputs:
@@ -66,7 +79,48 @@ def test_one_image_goes_all_the_way(image: bytes) -> None:
     assert (result.image.width, result.image.height) == (120, 80)
     assert [d.box.model_dump() for d in result.detections] == [{"xmin": 30, "ymin": 20, "xmax": 90, "ymax": 60}] * 3
     assert set(result.stages) == set(STAGES)
-    assert all(seconds >= 0 for seconds in result.stages.values())
+
+
+def test_every_stage_has_its_own_seconds(image: bytes) -> None:
+    clock = FakeClock(step=1)
+    line = Pipeline(Engine(outputs()), SPEC, LimitSettings(), clock=clock)
+    stages = line.detect(image, Options(), timeout_s=100).stages
+    # The clock moves on by one second at each reading; between asking for the engine and the inference lies one more,
+    # at which the deadline is checked.
+    assert stages == {"decode": 1, "preprocess": 1, "queue": 2, "inference": 1, "postprocess": 1}
+
+
+def test_a_deadline_that_passes_while_decoding_prevents_the_inference(image: bytes) -> None:
+    engine = Engine(outputs())
+    line = Pipeline(engine, SPEC, LimitSettings(), clock=FakeClock(step=1))
+    with pytest.raises(DeadlineExceeded, match="before the inference could begin"):
+        line.detect(image, Options(), timeout_s=3)
+    assert engine.shapes == []
+
+
+def test_a_request_that_was_given_up_is_not_decoded(image: bytes) -> None:
+    line, engine = pipeline(outputs())
+    given_up = threading.Event()
+    given_up.set()
+    with pytest.raises(DeadlineExceeded, match="given up before its decoding began"):
+        line.detect(image, Options(), timeout_s=10, given_up=given_up)
+    assert engine.shapes == []
+
+
+def test_an_inference_over_its_limit_is_taken_for_one_that_hangs(image: bytes) -> None:
+    engine, clock = HeldEngine(outputs()), FakeClock()
+    line = Pipeline(engine, SPEC, LimitSettings(), inference_limit_s=5, clock=clock)
+    thread = threading.Thread(target=line.detect, args=(image, Options(), 30))
+    thread.start()
+    assert engine.entered.acquire(timeout=10)
+    clock.now = 5
+    line.require_alive()
+    clock.now = 6
+    with pytest.raises(EngineFailed, match=r"test-engine .* for 6 s, the limit \(inference_limit_s\) is 5 s"):
+        line.require_alive()
+    engine.leave.release()
+    thread.join(10)
+    line.require_alive()
 
 
 def test_warm_up_runs_upright_and_across() -> None:
@@ -113,13 +167,18 @@ def test_a_bad_image_never_reaches_the_engine() -> None:
 
 @pytest.mark.parametrize("allowed", [1, 2])
 def test_as_many_inferences_run_at_once_as_are_allowed(image: bytes, allowed: int) -> None:
-    engine = Engine(outputs())
+    engine = HeldEngine(outputs())
     line = Pipeline(engine, SPEC, LimitSettings(), inferences_at_once=allowed)
-    engine.takes_s = 0.05  # time for another one to come in, if it could
     threads = [threading.Thread(target=line.detect, args=(image, Options(), 30)) for _ in range(8)]
     for thread in threads:
         thread.start()
+    for _ in range(allowed):
+        assert engine.entered.acquire(timeout=10)
+    for _ in range(8 - allowed):  # one leaves, the next enters
+        engine.leave.release()
+        assert engine.entered.acquire(timeout=10)
+    engine.leave.release(allowed)
     for thread in threads:
-        thread.join()
+        thread.join(10)
     assert len(engine.shapes) == 8
-    assert engine.most_at_once == allowed
+    assert max(engine.inside) == allowed

@@ -1,4 +1,4 @@
-"""The images of the gate: of several sizes and shapes, wherever they come from."""
+"""The images of the comparison: of several sizes and shapes, from the demo or from a folder that is named."""
 
 from pathlib import Path
 
@@ -26,30 +26,44 @@ def test_any_number_of_photos_gives_samples_of_many_shapes(count: int, tmp_path:
     assert any(sample.image.width in range(90, 110) for sample in found), "one keeps its own size"
 
 
-def test_without_photos_scenes_are_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "PHOTOS", tmp_path)
+def test_the_demos_photos_are_the_default_whatever_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     found = samples.load(None)
-    assert len(found) == samples.COUNT
-    assert all(sample.name.startswith("scene") for sample in found)
-    assert all(len(sample.image.getcolors(1 << 24) or []) > 100 for sample in found), "no blank pictures"
+    assert {sample.name.split()[0] for sample in found} == {f"scene-{number}.jpg" for number in range(1, 9)}
 
 
-def test_the_demos_photos_come_before_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "PHOTOS", photos(tmp_path, 2))
-    assert {sample.name.split()[0] for sample in samples.load(None)} == {"0.jpg", "1.jpg"}
+def test_without_the_demos_photos_the_folder_and_the_remedy_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "PHOTOS", tmp_path / "demo" / "photos")
+    with pytest.raises(ConfigurationError) as caught:
+        samples.load(None)
+    assert f"there is no folder {tmp_path}/demo/photos" in caught.value.detail
+    assert "--images DIR" in caught.value.detail
 
 
-def test_bad_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no such folder"):
-        samples.load(tmp_path / "none")
-    with pytest.raises(ConfigurationError, match=r"holds no \.jpeg"):
-        samples.load(tmp_path)
+@pytest.mark.parametrize("create", [False, True], ids=["missing", "empty"])
+def test_a_relative_folder_is_named_with_the_place_looked_at(
+    create: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if create:
+        (tmp_path / "pictures").mkdir()
+    with pytest.raises(ConfigurationError) as caught:
+        samples.load(Path("pictures"))
+    assert f"{tmp_path}/pictures" in caught.value.detail
+    assert "--images DIR" in caught.value.detail
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
-    with pytest.raises(ConfigurationError, match=r"broken\.jpg: the image"):
+    with pytest.raises(ConfigurationError, match=r"broken\.jpg: the image .*; remove or replace it"):
         samples.load(tmp_path)
 
 
 def test_a_folder_named_like_an_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").mkdir()
-    with pytest.raises(ConfigurationError, match=r"a\.jpg: Is a directory"):
+    with pytest.raises(ConfigurationError, match=r"a\.jpg: Is a directory; remove or replace it"):
         samples.load(tmp_path)

@@ -1,4 +1,4 @@
-"""Inputs the demo tests share: a folder of drawn photos, and the real data set where it lies beside the checkout."""
+"""Inputs that the training tests share: a folder of drawn photos and one of real ones."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from training.scenes import render_scene
-from training.train import PHOTOS
 
 FOLDERS = {"t-shirt": 0, "pants": 1, "hat": 7}
 
@@ -32,10 +31,8 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def real_photos() -> Path:
-    """The training photos, for tests that need true ones."""
-    if not PHOTOS.is_dir():
-        pytest.skip(f"no data set at {PHOTOS}")
-    return PHOTOS
+    """Ten photographs of the data set, one of each kind of garment."""
+    return Path(__file__).parents[2] / "photos"
 
 
 @pytest.fixture

@@ -43,8 +43,7 @@ def test_a_flat_picture_has_no_garment(shade: int) -> None:
     assert segment_garment(np.full((120, 90, 3), shade, np.uint8)) is None
 
 
-@pytest.mark.photos
-def test_nine_in_ten_real_photos_can_be_segmented(real_photos: Path) -> None:
-    photos = list_photos(real_photos)[::77]
-    segments = [segment_garment(read_photo(photo.path)) for photo in photos]
-    assert np.mean([segment is not None for segment in segments]) > 0.9
+def test_real_photos_can_be_segmented(real_photos: Path) -> None:
+    segments = [segment_garment(read_photo(photo.path)) for photo in list_photos(real_photos)]
+    assert len(segments) == 10
+    assert sum(segment is not None for segment in segments) >= 9

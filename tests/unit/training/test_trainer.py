@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.checkpoint import new_config, new_model
+from tests.unit.training.small import small_config
+from training.checkpoint import new_model
 from training.drawn_bank import build_drawn_banks
 from training.progress import Average
 from training.samples import Pool
@@ -44,8 +45,8 @@ def pool(tmp_path: Path) -> Pool:
 
 def small(tmp_path: Path, steps: int) -> Trainer:
     torch.manual_seed(0)
-    plan = Plan(steps=steps, batch_size=4, sides=((1.0, 96),), save_every_s=1e9)
-    return Trainer(new_model(new_config()), plan, tmp_path / "progress.pt")
+    plan = Plan(steps=steps, batch_size=4, peak_rate=3e-3, sides=((1.0, 96),), save_every_s=1e9)
+    return Trainer(new_model(small_config()), plan, tmp_path / "progress.pt")
 
 
 def test_twenty_steps_lower_the_loss(tmp_path: Path, pool: Pool) -> None:

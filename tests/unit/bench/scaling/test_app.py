@@ -8,9 +8,8 @@ import pytest
 
 from bench.scaling.app import FakeArm, result
 from bench.scaling.measure import body
-from serve_app.calls import Options
 from serve_app.deployments import Arm
-from serve_app.schemas import STAGES
+from serve_app.schemas import STAGES, Options
 
 
 def arm(service_s: float) -> FakeArm:

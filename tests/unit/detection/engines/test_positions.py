@@ -1,6 +1,6 @@
 """Position embeddings outside the graph: the numbers that PyTorch interpolates, cached within a budget."""
 
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -63,15 +63,35 @@ def test_a_grid_is_computed_once() -> None:
 
 def test_of_two_threads_that_miss_the_cache_one_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     positions, resize = PositionEmbeddings(trained(1), None, SPEC), PositionEmbeddings._resize
+    arrived, go = threading.Semaphore(0), threading.Event()
+    computed: list[NDArray[np.float32]] = []
 
-    def slow(*arguments: Any) -> NDArray[np.float32]:
-        time.sleep(0.05)  # time for the others to come in, if they could
-        return resize(*arguments)
+    class ArrivalsCounted:
+        """The lock of the cache, which tells of each thread that comes to it."""
 
-    monkeypatch.setattr(PositionEmbeddings, "_resize", slow)
+        lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            arrived.release()
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    def held(*arguments: Any) -> NDArray[np.float32]:
+        assert go.wait(10)
+        computed.append(resize(*arguments))
+        return computed[-1]
+
+    monkeypatch.setattr(PositionEmbeddings, "_resize", held)
+    monkeypatch.setattr(positions, "_cache_free", ArrivalsCounted())
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: positions.for_grid(3, 3), range(4)))
-    assert all(grid is found[0] for grid in found)
+        found = [pool.submit(positions.for_grid, 3, 3) for _ in range(4)]
+        for _ in found:
+            assert arrived.acquire(timeout=10)
+        go.set()
+    assert len(computed) == 1
+    assert all(grid.result().initial is computed[0] for grid in found)
 
 
 def test_the_cache_stays_within_its_budget_and_drops_what_was_used_longest_ago() -> None:

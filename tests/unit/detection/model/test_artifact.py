@@ -32,6 +32,14 @@ def test_the_command_that_makes_it_is_in_the_refusal(tiny: Path, tmp_path: Path)
         artifact.find(settings)
 
 
+def test_a_relative_artifact_is_named_with_the_place_looked_at(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}/artifacts/demo/manifest.json is missing; run: .* --out"):
+        artifact.find(OnnxSettings(checkpoint=str(tiny), artifact="artifacts/demo"))
+
+
 def without_positions(folder: Path) -> None:
     (folder / artifact.POSITIONS).unlink()
 

@@ -81,13 +81,24 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "/no/where", "a/b/c"])
 def test_a_missing_folder_is_not_looked_for_on_the_hub(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="no such folder"):
+    with pytest.raises(ConfigurationError, match="no such folder") as caught:
         resolve(name)
+    assert str(Path(name).absolute()) in caught.value.detail
+
+
+def test_a_relative_folder_is_resolved_against_the_working_directory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert resolve("checkpoint") == folder
+    (folder / "config.json").unlink()
+    with pytest.raises(ConfigurationError, match=f"no config.json in {folder}"):
+        resolve("checkpoint")
 
 
 def test_a_hub_id_that_cannot_be_had_is_named_with_its_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigurationError, match=r"nobody/nothing at revision v1: neither a folder here"):
+    with pytest.raises(ConfigurationError, match=r"nobody/nothing at revision v1: there is no folder /.*/nothing, and"):
         resolve("nobody/nothing", "v1")
 
 
