@@ -9,8 +9,8 @@ import pytest
 from serve_app.detection.agreement import compare
 from serve_app.detection.model.artifact import Precision
 from serve_app.detection.pipeline import Pipeline
-from serve_app.schemas import DetectionResult, Options
-from serve_app.settings import DEFAULT_THRESHOLD, Engine, LimitSettings
+from serve_app.schemas import DEFAULT_THRESHOLD, DetectionResult, Options
+from serve_app.settings import Engine, LimitSettings
 from tests.contract.conftest import RUN_HERE, Model, Open, name_of
 from training.labels import FOLDER_LABELS
 

@@ -1,4 +1,4 @@
-"""Ray's private parts on the real Ray: they still give something, or a newer Ray would degrade the service in silence."""
+"""Ray's private parts on the real Ray: a newer Ray that hides them would degrade the service silently."""
 
 import pytest
 
