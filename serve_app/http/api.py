@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -24,19 +24,13 @@ from serve_app.calls import Answer, Call
 from serve_app.errors import MalformedRequest, MethodNotAllowed, OverrideRefused, ServingError, UnknownPath
 from serve_app.http.openapi import openapi_document
 from serve_app.http.request_body import read_upload
+from serve_app.observability.scrape import Page as Page
 from serve_app.schemas import BACKENDS, Backend, DetectResponse, Problem
 from serve_app.settings import LimitSettings, TrafficPolicy
 
 logger = logging.getLogger("ray.serve")
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-
-
-class Page(NamedTuple):
-    """A body with its content type."""
-
-    content: bytes
-    media_type: str
 
 
 class Service(Protocol):
