@@ -1,5 +1,6 @@
 """The commands behind `make serve`, `make split` and `make stop`, on a node that only looks like one."""
 
+import functools
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -121,8 +122,7 @@ def test_up_waits_for_a_backend_that_is_still_starting(
 ) -> None:
     states = iter([{"state": "starting"}, {"state": "starting"}, READY])
     clock = FakeClock(meanwhile=lambda: machine.backends.update(onnx=next(states)))
-    wait_until = deploy.wait_until
-    monkeypatch.setattr(deploy, "wait_until", lambda *arguments: wait_until(*arguments, clock))
+    monkeypatch.setattr(deploy, "wait_until", functools.partial(deploy.wait_until, clock=clock))
     machine.backends["onnx"] = {"state": "starting"}
     code, output = up(config, folder)
     assert (code, next(states, "all seen")) == (0, "all seen")

@@ -15,7 +15,7 @@ from serve_app.local.ports import Ports
 from tests.unit.local.clocks import FakeClock
 
 Answer = Callable[[httpx.Request], httpx.Response]
-READY = {"backends": {}}
+READY: dict[str, Any] = {"backends": {}}
 
 
 @pytest.fixture

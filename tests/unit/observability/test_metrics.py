@@ -14,7 +14,7 @@ Event = tuple[str, float, dict[str, str]]
 
 
 class Recorder:
-    """Stands for `ray.serve.metrics` and keeps its rules: all declared labels are given, as text; counters only grow."""
+    """Stands for `ray.serve.metrics` with its rules: all declared labels are given, as text; counters only grow."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
