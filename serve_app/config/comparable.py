@@ -1,6 +1,7 @@
-"""What keeps the two arms of a valid config from being compared: other weights, or other means for the engine.
+"""Whether the two backends of a valid config can be compared: they need the same weights and the same means.
 
-Warnings, never refusals: such a config serves, and a rollback goes on. Called by `serve_app.config.serve_file`.
+Gives warnings, never refusals: such a config can serve, and a rollback must go on. Called by
+`serve_app.config.serve_file`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,11 +14,11 @@ _MEANS = ("threads", "max_batch", "inferences_at_once", "spinning")
 
 
 def warnings(application: Mapping[str, Any]) -> list[str]:
-    """One line for each setting that the arms of a checked application should share and do not."""
+    """One line for each setting that the backends of a checked application should share and do not."""
     listed = {deployment["name"]: deployment["user_config"] for deployment in application["deployments"]}
     torch = TorchSettings.model_validate(listed["TorchDeployment"])
     onnx = OnnxSettings.model_validate(listed["OnnxDeployment"])
-    found = [f"{line}: the arms answer from different weights" for line in _different(torch, onnx, _WEIGHTS)]
+    found = [f"{line}: the backends answer from different weights" for line in _different(torch, onnx, _WEIGHTS)]
     if torch.device == "cpu":
         found += [f"{line}: their latencies do not compare the engines" for line in _different(torch, onnx, _MEANS)]
     return found

@@ -1,14 +1,13 @@
-"""Refuse by name what Serve would drop silently from a config file, or fail on later.
+"""Reading a Serve config file and checking every key. Serve itself would silently ignore what it does not know.
 
-Called by `python -m serve_app.check`, and before every deploy of `make serve` and `make split`.
+Called by `python -m serve_app.check`, and before every deploy by `make serve` and `make split`.
 """
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 import yaml
 from pydantic import BaseModel, ValidationError
 from ray.serve.schema import (
@@ -42,7 +41,7 @@ _NESTED: dict[tuple[type[BaseModel], str], type[BaseModel]] = {
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error: the last one would win in silence."""
+    """YAML that refuses a key given twice. By default the last one silently wins."""
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -57,12 +56,12 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """Read and check a Serve config file. Raises ConfigurationError that lists everything wrong with it."""
+    """Read and check a Serve config file. Raises a ConfigurationError that lists everything that is wrong with it."""
     try:
         content = yaml.load(path.read_bytes(), Loader=_StrictLoader)
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
+        raise ConfigurationError(f"{path.absolute()}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, such as 2020-13-45
         raise ConfigurationError(f"{path}: not valid YAML: {error}") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error.detail}") from None
@@ -74,8 +73,8 @@ def load_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def unfair(content: Mapping[str, Any]) -> list[str]:
-    """What keeps the arms of a config that `load_config` gave from being compared, a line each."""
+def incomparable(content: Mapping[str, Any]) -> list[str]:
+    """Why the backends of a config from `load_config` cannot be compared, one line per reason."""
     ours = [application for application in content["applications"] if application.get("import_path") == IMPORT_PATH]
     return [warning for application in ours for warning in warnings(application)]
 
@@ -121,9 +120,9 @@ def _our_problems(application: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where}.deployments[{name}]: no such deployment (there are: {', '.join(_USER_CONFIGS)})"
     for name, model in _USER_CONFIGS.items():
         if name not in listed:
-            yield f"{where}.deployments: {name} is not listed; Serve would use defaults that nobody reads here"
+            yield f"{where}.deployments: {name} is not listed; Serve would use its defaults"
         elif (user_config := listed[name].get("user_config")) is None:
-            yield f"{where}.deployments[{name}].user_config: missing; a running replica would keep its old one"
+            yield f"{where}.deployments[{name}].user_config: missing; a running replica would keep its old values"
         else:
             yield from _problems_of(model, user_config, f"{where}.deployments[{name}].user_config")
 
@@ -133,15 +132,3 @@ def _problems_of(model: type[BaseModel], values: Any, where: str) -> Iterator[st
         parse(model, values, where)
     except ConfigurationError as error:
         yield from error.detail.split("; ")
-
-
-def main(path: Annotated[Path, typer.Argument(help="The Serve config file to check.")]) -> None:
-    """Check a Serve config file: unknown keys, wrong values, missing deployments, arms that cannot be compared."""
-    try:
-        content = load_config(path)
-    except ConfigurationError as error:
-        typer.echo(error.detail, err=True)
-        raise typer.Exit(2) from None
-    for warning in unfair(content):
-        typer.echo(f"{path}: warning: {warning}", err=True)
-    typer.echo(f"{path}: ok")

@@ -1,25 +1,28 @@
-"""`python -m serve_app.local up|down|split|env`: the service on one machine, as `make serve` and its kin use it."""
+"""`python -m serve_app.local up|down|split`: the service on one machine.
 
-import re
+`make serve`, `make stop` and `make split` call it.
+"""
+
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from serve_app.config.serve_file import load_config, unfair
+from serve_app.config.fraction import write_fraction
+from serve_app.config.serve_file import incomparable, load_config
 from serve_app.errors import ConfigurationError
 from serve_app.local import deploy, node
 from serve_app.local.modes import Mode
+from serve_app.local.polling import Clock, attempts
 from serve_app.local.ports import Ports, require_free
 
 _READY_TIMEOUT_S = 120
 _SPLIT_TIMEOUT_S = 30
 _PORT_TIMEOUT_S = 5
 _SAMPLE = "demo/photos/scene-2.jpg"
-_FRACTION = re.compile(r"^(\s*onnx_fraction:\s*)(\S+)", re.MULTILINE)
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 T = TypeVar("T")
@@ -38,19 +41,19 @@ def _clear_errors() -> Iterator[None]:
 
 
 def _warn(content: dict[str, Any]) -> None:
-    for warning in unfair(content):
+    for warning in incomparable(content):
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
-def _step(message: str, action: Callable[[], T]) -> T:
+def _step(message: str, action: Callable[[], T], clock: Clock = time) -> T:
     typer.echo(f"  {message:<42}", nl=False)
-    began = time.monotonic()
+    began = clock.monotonic()
     try:
         result = action()
     except BaseException:
         typer.echo("failed")
         raise
-    typer.echo(f"{time.monotonic() - began:6.1f} s")
+    typer.echo(f"{clock.monotonic() - began:6.1f} s")
     return result
 
 
@@ -64,6 +67,7 @@ def up(
 ) -> None:
     """Start Ray, deploy the config and wait until both backends have reported."""
     with _clear_errors():
+        _require_file(config)
         content = load_config(config)
         _warn(content)
         if _already_running(folder, mode):
@@ -80,6 +84,12 @@ def up(
             raise
         _write_environment(running)
         _introduce(running, state)
+
+
+def _require_file(config: Path) -> None:
+    if not config.is_file():
+        where = config.absolute()
+        raise ConfigurationError(f"no config file at {where}; run this in the checkout, or name the file with --config")
 
 
 def _require_free_ports(ports: Ports) -> None:
@@ -99,12 +109,15 @@ def _already_running(folder: Path, mode: Mode) -> bool:
         return False
     if state := deploy.readiness(earlier):
         if earlier.mode is not mode:
-            raise ConfigurationError(f"already running, in {earlier.mode} mode; first end it with: make stop")
+            raise ConfigurationError(f"already running, in {earlier.mode} mode; end it first: make stop")
         typer.echo("already running")
         _introduce(earlier, state)
         return True
     if earlier.processes():
-        raise ConfigurationError("an earlier run is half alive and does not answer; end it with: make stop")
+        where = folder.absolute()
+        raise ConfigurationError(
+            f"the node that was started with {where} still has processes but does not answer; end it with: make stop"
+        )
     node.stop(earlier)
     return False
 
@@ -142,23 +155,23 @@ def down(folder: Folder = _FOLDER) -> None:
     with _clear_errors():
         running = node.remembered(folder)
         if running is None:
-            typer.echo("nothing is running")
+            typer.echo(node.nothing_runs(folder))
             return
         _step("stopping", lambda: _shut_down(running))
 
 
-def _shut_down(running: node.Node) -> None:
-    """End the node; its port is free afterwards, or somebody else's."""
-    node.stop(running)
-    deadline = time.monotonic() + _PORT_TIMEOUT_S
-    while True:
-        try:
-            return require_free(running.ports.http, "http", "it was not started by make serve")
-        except ConfigurationError:
-            # A process can be gone from the list while the system still closes its sockets.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+def _shut_down(running: node.Node, clock: Clock = time) -> None:
+    """End the node and wait until its HTTP port is free. Raises ConfigurationError if another program has the port."""
+    node.stop(running, clock)
+    # The system may still close the sockets of a process that is no longer listed.
+    for _ in attempts(_PORT_TIMEOUT_S, 0.1, clock):
+        with suppress(ConfigurationError):
+            return _require_http_port(running)
+    return _require_http_port(running)
+
+
+def _require_http_port(running: node.Node) -> None:
+    require_free(running.ports.http, "http", "it was not started by make serve")
 
 
 @commands.command()
@@ -169,10 +182,13 @@ def split(
 ) -> None:
     """Write the fraction into the config file, deploy it and wait until the router uses it."""
     with _clear_errors():
-        running = node.remembered(folder)
-        if running is None or deploy.readiness(running) is None:
-            raise ConfigurationError("nothing is running here; start it with: make serve")
-        content = _edit_fraction(config, onnx)
+        running = node.require_remembered(folder)
+        if deploy.readiness(running) is None:
+            raise ConfigurationError(
+                f"the service does not answer at {running.http_url}; start it anew: make stop serve"
+            )
+        _require_file(config)
+        content = write_fraction(config, onnx)
         _warn(content)
         _step(f"onnx_fraction {onnx:g}", lambda: _deploy_and_wait(running, content, onnx))
 
@@ -180,28 +196,6 @@ def split(
 def _deploy_and_wait(running: node.Node, content: dict[str, Any], onnx: float) -> None:
     deploy.deploy(running, content)
     deploy.wait_until(running, lambda state: bool(state["policy"]["onnx_fraction"] == onnx), _SPLIT_TIMEOUT_S)
-
-
-def _edit_fraction(config: Path, onnx: float) -> dict[str, Any]:
-    """Change the one number, keeping comments and all else; the file stays as it was if the result is not valid."""
-    try:
-        before = config.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        told = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigurationError(f"{config}: {told}; --config names the file that serve deploy takes") from None
-    after, count = _FRACTION.subn(rf"\g<1>{onnx}", before)
-    if count != 1:
-        raise ConfigurationError(f"{config}: expected one onnx_fraction, found {count}; edit it by hand")
-    candidate = config.with_suffix(".new.yaml")
-    candidate.write_text(after)
-    try:
-        content = load_config(candidate)
-        candidate.replace(config)
-    except ConfigurationError as error:
-        raise ConfigurationError(error.detail.replace(str(candidate), str(config))) from None
-    finally:
-        candidate.unlink(missing_ok=True)
-    return content
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import httpx
 
 from serve_app.errors import ConfigurationError
 from serve_app.local.node import Node
+from serve_app.local.polling import Clock, attempts
 
 _PATH = "/api/serve/applications/"
 _POLL_S = 0.1
@@ -29,12 +30,12 @@ def dashboard_request(node: Node, method: str, body: Mapping[str, Any] | None = 
 
 
 def deploy(node: Node, config: Mapping[str, Any]) -> None:
-    """Hand a checked config to Serve; it goes on by itself."""
+    """Hand a checked config to Serve. Returns once Serve has accepted it; the deploy itself goes on."""
     dashboard_request(node, "PUT", config)
 
 
 def readiness(node: Node) -> dict[str, Any] | None:
-    """The body of `/readyz`, or None while nobody answers there."""
+    """The body of `/readyz`, or None while nothing answers there."""
     try:
         response = httpx.get(f"{node.http_url}/readyz", timeout=5, trust_env=False)
         content = response.json()
@@ -44,21 +45,24 @@ def readiness(node: Node) -> dict[str, Any] | None:
 
 
 def failure(node: Node) -> str | None:
-    """Why Serve gave up on the application, or None while it did not."""
+    """Why Serve gave up on an application, or None if it has not."""
     applications = dashboard_request(node, "GET").get("applications", {})
     failed = [app for app in applications.values() if app["status"] == "DEPLOY_FAILED"]
     return failed[0]["message"] if failed else None
 
 
-def wait_until(node: Node, done: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any]:
-    """Poll `/readyz` until `done` says so. Raises ConfigurationError on a failed deploy or after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+def wait_until(
+    node: Node, done: Callable[[dict[str, Any]], bool], timeout_s: float, clock: Clock = time
+) -> dict[str, Any]:
+    """Poll `/readyz` until `done` accepts its body, which is returned.
+
+    Raises ConfigurationError if the deploy fails, or after `timeout_s` seconds.
+    """
     state = None
-    while time.monotonic() < deadline:
+    for _ in attempts(timeout_s, _POLL_S, clock):
         state = readiness(node)
         if state is not None and done(state):
             return state
         if state is None and (message := failure(node)):
             raise ConfigurationError(f"the deploy failed: {message}")
-        time.sleep(_POLL_S)
     raise ConfigurationError(f"not ready within {timeout_s:g} s; the last state was {state}")

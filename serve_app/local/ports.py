@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from serve_app.errors import ConfigurationError
 
 _HIGHEST_PORT = 65_535
-# Above the ports of Ray's workers, below those of its HTTP replicas and of the system's outgoing connections: what is
-# free here is still free some seconds later, when it is listened on.
+# Above the ports of Ray's workers, and below those of its HTTP replicas and of the system's outgoing connections. So a
+# port that is free here is still free some seconds later, when a process listens on it.
 _QUIET_PORTS = range(20_000, 30_000)
 _turn = itertools.count(secrets.randbelow(len(_QUIET_PORTS)))
 
@@ -27,9 +27,9 @@ class Ports(BaseModel):
 
 
 def require_free(port: int, what: str, remedy: str) -> None:
-    """Raise ConfigurationError if something on this machine listens on `port`, or if it is none."""
+    """Raise ConfigurationError if `port` is not a valid number, or if something on this machine listens on it."""
     if not 0 <= port <= _HIGHEST_PORT:
-        raise ConfigurationError(f"port {port} ({what}) is none: they go to {_HIGHEST_PORT}")
+        raise ConfigurationError(f"{port} is not a valid port for {what} (1 to {_HIGHEST_PORT})")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -39,7 +39,7 @@ def require_free(port: int, what: str, remedy: str) -> None:
 
 
 def free_port() -> int:
-    """A port that nothing listens on, that neither the system nor Ray hands out by itself, and another at each call."""
+    """A port that nothing listens on. Neither the system nor Ray assigns it by itself; each call gives another one."""
     while True:
         port = _QUIET_PORTS[next(_turn) % len(_QUIET_PORTS)]
         with contextlib.suppress(ConfigurationError):

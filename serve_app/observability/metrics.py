@@ -1,6 +1,7 @@
-"""Every series the service writes: name, kind, help, labels and buckets. Callers use the verbs, never a label list.
+"""Every series the service writes: name, kind, help, labels and buckets. Called by the router and by `traffic`.
 
-The series go through Ray's per-node agents, which put `ray_` before each name and add deployment and replica.
+Callers use the methods of `RouterMetrics` and never a list of labels. The series go through Ray's agent on the node,
+which puts `ray_` before each name and adds the labels `application`, `deployment` and `replica`.
 """
 
 import importlib.metadata
@@ -13,18 +14,18 @@ from serve_app.schemas import BACKENDS, BackendStatus, Stage, other
 
 LATENCY_FROM_S, LATENCY_TO_S, LATENCY_STEP = 0.001, 60.0, 1.25
 DEVIATION_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-# Ray refuses to add 0 to a counter. This shows a counter as good as zero and is lost in the first real addition.
-_NEXT_TO_NOTHING = 1e-300
+# Ray refuses to add 0 to a counter. This value is so small that it disappears in the first real increment.
+_ALMOST_ZERO = 1e-300
 _SHADOW_RESULTS = ("agree", "disagree", "failed", "dropped")
-# The same of Torch compared with itself: what the comparison finds where there is nothing to find
+# The results when Torch is compared with itself. They show what the comparison finds between equal answers.
 _NOISE_RESULTS = tuple(f"noise_{result}" for result in _SHADOW_RESULTS)
 
 
 def latency_buckets() -> tuple[float, ...]:
-    """Upper bounds in seconds, from 1 ms to 60 s, each at most 1.25 times the one before: quantiles within 25 %."""
+    """Upper bounds in seconds, from 1 ms to 60 s. Each is at most 1.25 times the last: quantiles are within 25 %."""
     bounds = [LATENCY_FROM_S]
     while bounds[-1] * LATENCY_STEP < LATENCY_TO_S:
-        # Rounded down: a bound rounded up would be more than one step above the last.
+        # Rounded down, because a bound that is rounded up would be more than one step above the last.
         bounds.append(int(bounds[-1] * LATENCY_STEP * 1e6) / 1e6)
     return (*bounds, LATENCY_TO_S)
 
@@ -42,16 +43,16 @@ class Series(NamedTuple):
 REQUESTS = Series(
     "detect_requests_total",
     "counter",
-    "Unforced requests by the arm that was drawn, the backend that answered and the outcome.",
+    "Unforced requests by the backend that was drawn, the backend that answered and the outcome.",
     ("assigned", "backend", "outcome"),
 )
 OVERLOADED = Series(
-    "detect_overloaded_total", "counter", "Requests refused before an arm was drawn, as the router's places were taken."
+    "detect_overloaded_total", "counter", "Requests refused before a backend was drawn, because the router was full."
 )
 LATENCY = Series(
     "detect_latency_seconds",
     "histogram",
-    "Seconds from arrival in the router to the answer, by the arm that was drawn; answered, unforced requests.",
+    "Seconds from arrival in the router to the answer, by the backend that was drawn; answered, unforced requests.",
     ("assigned",),
     latency_buckets(),
 )
@@ -66,7 +67,7 @@ INFLIGHT = Series("detect_inflight", "gauge", "Calls to a backend under way from
 FALLBACKS = Series(
     "detect_fallbacks_total",
     "counter",
-    "Requests whose assigned arm failed and that were handed to the other one, by reason.",
+    "Requests whose assigned backend failed and that went to the other one, by reason.",
     ("assigned", "reason"),
 )
 BACKEND_UP = Series("detect_backend_up", "gauge", "1 if the backend last reported that it is ready.", ("backend",))
@@ -120,7 +121,7 @@ SERIES = (
 
 
 class Factory(Protocol):
-    """Where series come from: `ray.serve.metrics`, or a recorder in tests."""
+    """What creates the series: `ray.serve.metrics`, or a recorder in tests."""
 
     Counter: Any
     Gauge: Any
@@ -140,7 +141,7 @@ def _create(series: Series, factory: Factory) -> Any:
 class RouterMetrics:
     """The series of one router replica. Built inside the replica, so that Ray adds deployment and replica.
 
-    Ray forgets a gauge that is not set again within two report intervals: whoever sets one does so all the time.
+    Ray forgets a gauge that is not set again within two report intervals, so callers set each one again and again.
     """
 
     def __init__(self, factory: Factory = ray_metrics) -> None:
@@ -148,18 +149,18 @@ class RouterMetrics:
         self._version = importlib.metadata.version("detect-ab")
 
     def start_counters(self, outcomes: Iterable[str], reasons: Iterable[str]) -> None:
-        """Show every counter before its first event: `rate` does not see the event that brings a series to life."""
+        """Create every counter before its first event, because `rate` does not see the event that creates a series."""
         reasons = [*reasons]
-        self._add(OVERLOADED, amount=_NEXT_TO_NOTHING)
+        self._add(OVERLOADED, amount=_ALMOST_ZERO)
         for result in (*_SHADOW_RESULTS, *_NOISE_RESULTS):
-            self._add(SHADOW, amount=_NEXT_TO_NOTHING, result=result)
+            self._add(SHADOW, amount=_ALMOST_ZERO, result=result)
         for assigned in BACKENDS:
             for reason in reasons:
-                self._add(FALLBACKS, amount=_NEXT_TO_NOTHING, assigned=assigned, reason=reason)
+                self._add(FALLBACKS, amount=_ALMOST_ZERO, assigned=assigned, reason=reason)
         for assigned in BACKENDS:
             for outcome in outcomes:
                 backend = other(assigned) if outcome == "rescued" else assigned
-                self._add(REQUESTS, amount=_NEXT_TO_NOTHING, assigned=assigned, backend=backend, outcome=outcome)
+                self._add(REQUESTS, amount=_ALMOST_ZERO, assigned=assigned, backend=backend, outcome=outcome)
 
     def _add(self, series: Series, amount: float = 1, **labels: str) -> None:
         self._made[series].inc(amount, labels)
@@ -175,7 +176,7 @@ class RouterMetrics:
         self._add(REQUESTS, assigned=assigned, backend=backend, outcome=outcome)
 
     def overloaded(self) -> None:
-        """Count one request that found no place in the router."""
+        """Count one request that was refused because the router was full."""
         self._add(OVERLOADED)
 
     def answered(self, assigned: str, seconds: float) -> None:
@@ -183,7 +184,7 @@ class RouterMetrics:
         self._observe(LATENCY, seconds, assigned=assigned)
 
     def stages(self, backend: str, seconds: Mapping[Stage, float]) -> None:
-        """Observe where the time of one answer went."""
+        """Observe the seconds in each stage of one answer."""
         for stage, value in seconds.items():
             self._observe(STAGES, value, backend=backend, stage=stage)
 
@@ -192,11 +193,11 @@ class RouterMetrics:
         self._set(INFLIGHT, calls, backend=backend)
 
     def fallback(self, assigned: str, reason: str) -> None:
-        """Count one request handed to the other arm."""
+        """Count one request that went to the other backend."""
         self._add(FALLBACKS, assigned=assigned, reason=reason)
 
     def backend(self, backend: str, status: BackendStatus) -> None:
-        """Set what the backend reported of itself."""
+        """Set what the backend last reported about itself."""
         ready = status.state == "ready"
         self._set(BACKEND_UP, float(ready), backend=backend)
         if ready:
@@ -216,7 +217,7 @@ class RouterMetrics:
         self._add(SHADOW, result=result)
 
     def deviation(self, score: float, box: float) -> None:
-        """Observe how far two backends' detections of one image are apart."""
+        """Observe how far the two backends' detections of one image are apart."""
         self._observe(SCORE_DEVIATION, score)
         self._observe(BOX_DEVIATION, box)
 

@@ -1,4 +1,4 @@
-"""One page with the series of the whole application: gathered from Ray's agent on every node. Called by the router.
+"""The metrics page of the whole application, gathered from Ray's agent on every node. Called by the router.
 
 A scrape of this page through any router replica sees every replica, whichever node it runs on.
 """
@@ -16,29 +16,30 @@ from prometheus_client.samples import Sample
 
 from serve_app.errors import BackendUnavailable
 
-_AGENT_TIMEOUT_S = 8.0  # less than Prometheus waits; an agent answers one at a time, with a megabyte and more
+# Less than the 10 s that Prometheus waits. An agent renders one page at a time, each of a megabyte and more.
+_AGENT_TIMEOUT_S = 8.0
 _PREFIX = "ray_detect_"
 
 
 class Page(NamedTuple):
-    """A body with its content type."""
+    """A response body and its content type."""
 
     content: bytes
     media_type: str
 
 
 async def gather_page(agents: Sequence[str], application: str, accept: str) -> Page:
-    """Fetch every agent's page and render the families of `application` as the Accept header asks.
+    """Fetch the pages of all agents (`host:port`) and render the families of `application` as `accept` asks.
 
-    An agent that does not answer is left out; raises BackendUnavailable when none does.
+    An agent that does not answer is left out. Raises BackendUnavailable if none answers.
     """
-    # Agents speak plain HTTP; to read the machine's certificates all the same would be half of a page's cost.
+    # Agents speak plain HTTP. `verify=False` skips reading the machine's certificates, half of the cost of a page.
     async with httpx.AsyncClient(timeout=_AGENT_TIMEOUT_S, trust_env=False, verify=False) as client:
         pages = await asyncio.gather(*(_fetch(client, agent) for agent in set(agents)))
     answered = [page for page in pages if page is not None]
     if not answered:
         raise BackendUnavailable("no metrics agent of Ray answers")
-    # In a thread: thousands of lines are parsed here, and the router's loop has requests to answer.
+    # Thousands of lines are parsed here. In a thread, they do not hold up the requests on the router's event loop.
     return await asyncio.to_thread(_render, answered, application, accept)
 
 
@@ -70,14 +71,14 @@ def merge_families(pages: Iterable[str], application: str) -> list[Metric]:
 
 
 def _ours(page: str) -> str:
-    """The lines of our families: Ray's own are the bulk of a page and would cost the most."""
+    """Only the lines of our own families. Most of a page is Ray's own, and parsing it would take the most time."""
     lines = page.splitlines(keepends=True)
     return "".join(line for line in lines if line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(_PREFIX))
 
 
 def _with_few_labels(sample: Sample) -> Sample:
-    # Serve's `replica` tells the series apart; Ray's own labels say the same again, in camel case, and OpenTelemetry's
-    # say nothing.
+    # Serve's label `replica` already tells the series apart. Ray's own labels, in camel case, repeat that, and those of
+    # OpenTelemetry are empty.
     kept = {name: value for name, value in sample.labels.items() if name.islower() and not name.startswith("otel_")}
     return sample._replace(labels=kept)
 

