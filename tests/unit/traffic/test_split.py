@@ -73,11 +73,11 @@ def test_another_experiment_draws_anew() -> None:
     assert sum(a != b for a, b in zip(one, two, strict=True)) == pytest.approx(1000, abs=120)
 
 
-@pytest.mark.parametrize(("fraction", "arm"), [(0.0, "torch"), (1.0, "onnx")])
-def test_the_ends_are_absolute(fraction: float, arm: str) -> None:
+@pytest.mark.parametrize(("fraction", "backend"), [(0.0, "torch"), (1.0, "onnx")])
+def test_the_ends_are_absolute(fraction: float, backend: str) -> None:
     policy, assigner = TrafficPolicy(onnx_fraction=fraction), BlockAssigner()
-    assert {sticky_assignment(policy, key) for key in KEYS} == {arm}
-    assert {assigner.assign(policy) for _ in range(1000)} == {arm}
+    assert {sticky_assignment(policy, key) for key in KEYS} == {backend}
+    assert {assigner.assign(policy) for _ in range(1000)} == {backend}
 
 
 @given(key=st.text(min_size=1))
