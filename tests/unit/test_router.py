@@ -16,7 +16,7 @@ from serve_app.observability.scrape import Page
 from serve_app.router import Router
 from serve_app.schemas import BackendStatus
 from serve_app.settings import LimitSettings
-from tests.unit.backends.fake_handle import FakeHandle
+from tests.unit.backends.fake_handle import FakeHandle, with_tables
 from tests.unit.observability.test_metrics import Recorder
 from tests.unit.virtual_time import VirtualClock
 
@@ -42,7 +42,8 @@ class Bed:
                 await asyncio.sleep(0.1)  # the first look at the replicas
                 await use(router, client)
 
-        VirtualClock().run(go())
+        with with_tables():
+            VirtualClock().run(go())
 
     def last(self, series: str) -> dict[str, float]:
         """The latest value of a gauge, by backend."""

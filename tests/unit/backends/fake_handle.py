@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
+from contextlib import AbstractContextManager
 from typing import Any, cast
+from unittest.mock import patch
 
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.backends import ray_internals
 from serve_app.backends.client import ServeBackendClient
 from serve_app.schemas import BackendStatus, DetectionResult, ImageSize
 from tests.unit.virtual_time import VirtualClock
@@ -39,7 +41,7 @@ class FakeResponse:
 class FakeHandle:
     """Stands for a DeploymentHandle. `outcomes` and `takes_s` are by method name.
 
-    `replicas` is Serve's table, in the place where Ray 2.60 keeps it; None is a handle that is not connected.
+    `replicas` is Serve's table of them, or None where Ray does not tell; `with_tables` makes the watch read it.
     """
 
     def __init__(self) -> None:
@@ -54,11 +56,8 @@ class FakeHandle:
 
         class Bound:
             @property
-            def _router(self) -> Any:
-                if outer.replicas is None:
-                    return None
-                table = SimpleNamespace(curr_replicas=outer.replicas)
-                return SimpleNamespace(_asyncio_router=SimpleNamespace(request_router=table))
+            def table(self) -> dict[str, str] | None:
+                return outer.replicas
 
             def remote(self, *arguments: Any) -> FakeResponse:
                 outer.arguments.append(arguments)
@@ -67,6 +66,15 @@ class FakeHandle:
                 return response
 
         return Bound()
+
+
+def _table(handle: Any) -> frozenset[str] | None:
+    return None if handle.table is None else frozenset(handle.table)
+
+
+def with_tables() -> AbstractContextManager[Any]:
+    """Read the fake handles' tables. Where Ray keeps its own is the business of `ray_internals` and its tests."""
+    return patch.object(ray_internals, "known_replicas", _table)
 
 
 def with_client(
@@ -80,4 +88,5 @@ def with_client(
         await use(client, clock)
         return client
 
-    return clock.run(go())
+    with with_tables():
+        return clock.run(go())
