@@ -49,7 +49,7 @@ def share(series: str, part: str, whole: str = "", by: str = "", window: str = R
 
 
 def failure_ratio(window: str = RATE_INTERVAL) -> str:
-    """Share of a backend's requests that failed or that the other rescued, without those that are the client's fault."""
+    """Share of a backend's requests that failed or were rescued, without those that the client is to blame for."""
     blamed, counted = 'outcome=~"rescued|failed|deadline"', 'outcome!~"invalid|cancelled|hurried"'
     return share("ray_detect_requests_total", blamed, counted, "assigned", window)
 

@@ -71,9 +71,7 @@ FALLBACKS = Series(
     ("assigned", "reason"),
 )
 BACKEND_UP = Series("detect_backend_up", "gauge", "1 if the backend last reported that it is ready.", ("backend",))
-BREAKER_OPEN = Series(
-    "detect_breaker_open", "gauge", "1 while this router sends the backend only probes.", ("backend",)
-)
+BREAKER_OPEN = Series("detect_breaker_open", "gauge", "1 while this router leaves the backend alone.", ("backend",))
 BUILD_INFO = Series(
     "detect_build_info",
     "gauge",
