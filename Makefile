@@ -1,14 +1,17 @@
 # make serve   install, export the default checkpoint if needed, start the service, print how to use it;
 #              MODE=fast puts it behind HAProxy (docs/performance.md)
-# make test    install, lint, types, every test
+# make test    install, lint, types, every test; says at the end what was left out
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_ARGS ?=
+# compat: the checkout itself is put on the path, so that Ray's processes also find bench, which the wheel leaves out.
+EDITABLE := --config-settings editable_mode=compat
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 ONNX ?=
 MODE ?= simple
+# The integration tests whose result depends on the HTTP front end
 BEHIND_THE_DOOR := $(addprefix tests/integration/test_,front_door.py http.py split.py fallback.py deadline.py logs.py)
 ONCE_MORE := --reruns 1 --rerun-show-tracebacks -r fER
 UP_ARGS ?=
@@ -19,12 +22,12 @@ help:
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (a minute or two the first time)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no $(PYTHON) here: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no $(PYTHON) here; name one of 3.11 to 3.13: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(EDITABLE) -c constraints.txt -e .
 	@touch $@
 
 $(DEV_STAMP): $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(EDITABLE) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 # make export  write artifacts/demo if it is missing or of another checkpoint
@@ -40,32 +43,34 @@ stop:
 
 # make split ONNX=0.3   move the traffic; ONNX=0 is the rollback
 split: $(STAMP)
-	@test -n "$(ONNX)" || { echo "say which share goes to ONNX: make split ONNX=0.3" >&2; exit 2; }
+	@test -n "$(ONNX)" || { echo "give the share of ONNX: make split ONNX=0.3" >&2; exit 2; }
 	@$(BIN)/python -m serve_app.local split $(ONNX)
 
 # make monitor  Prometheus on the running service, until Ctrl-C
 monitor: $(STAMP)
 	@$(BIN)/python -m serve_app.local.monitor
 
-# make check   lint and types
+# make check   lint, imports between the rooms, types
 check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
-# make unit    the tests that need no Ray
+# make unit    the tests that need no Ray; fails if they run less than 95 % of serve_app and export
 unit: $(DEV_STAMP)
-	$(BIN)/python -m pytest -q tests/unit tests/contract tests/config
+	$(BIN)/python -m pytest -q --cov --cov-report=term tests/unit tests/contract tests/config
 
-# make integration   the tests on a real Ray; MODE=fast for the other front door
+# make integration   the tests on a real Ray; MODE=fast runs them behind HAProxy
 integration: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q tests/integration --mode $(MODE)
 
-# Both front doors; what does not depend on them once. On cores that are shared, a test with a dozen processes may fail
-# by chance: it is run once more, and the summary shows both. `make integration` gives no second chance.
+# The tests that depend on the HTTP front end run behind both, the others once. On shared cores, a test with a dozen
+# processes can fail by chance: it runs once more, and the summary shows both. `make integration` has no second chance.
 test: check export unit
 	$(BIN)/python -m pytest tests/integration $(ONCE_MORE)
 	$(BIN)/python -m pytest --mode fast $(ONCE_MORE) $(BEHIND_THE_DOOR)
+	@command -v promtool >/dev/null || echo "left out: every test that needs Prometheus; to run them too: apt-get install prometheus"
 
 # make chaos   kill, freeze and overload a service of its own (8 to 15 minutes); rewrites the tables of docs/reliability.md
 chaos: $(DEV_STAMP) export

@@ -9,8 +9,8 @@ from configs.grafana.panels import Query, band, bars, empty_dashboard, graph, nu
 FRACTION = "ray_detect_onnx_fraction"
 REQUESTS = "ray_detect_requests_total"
 BAND_HELP = (
-    "The band is the 95 % confidence band: 1 inside it means that the arms cannot be told apart. "
-    "With too few requests it is open."
+    "The band is the 95 % confidence band: if 1 lies inside it, the backends cannot be told apart. "
+    "With too few requests the band has no limits."
 )
 
 
@@ -60,7 +60,7 @@ def _verdict(board: dashboard.Dashboard) -> dashboard.Dashboard:
     return board.with_panel(
         number(
             "Failed or rescued",
-            "Share of each arm's requests that failed, ran out of time or were answered by the other arm.",
+            "Share of each backend's requests that failed, ran out of time or were answered by the other backend.",
             "percentunit",
             [Query(promql.failure_ratio(whole), "{{assigned}}")],
             4,
@@ -68,7 +68,7 @@ def _verdict(board: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         number(
             "Agreement",
-            "Share of shadow comparisons in which both arms found the same, and the same of Torch with itself.",
+            "Share of shadow comparisons in which both backends found the same, and of Torch compared with itself.",
             "percentunit",
             [
                 Query(promql.agreement(window=whole), "ONNX with Torch"),
@@ -93,7 +93,7 @@ def _traffic(board: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             graph(
                 "Throughput",
-                "Requests per second by the arm that was drawn.",
+                "Requests per second by the backend that was drawn.",
                 "reqps",
                 [Query(promql.rate(REQUESTS, "assigned"), "{{assigned}}")],
             )
@@ -101,7 +101,7 @@ def _traffic(board: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             graph(
                 "Failed or rescued",
-                "Share of each arm's requests that failed, ran out of time or were answered by the other arm.",
+                "Share of each backend's requests that failed, ran out of time or were answered by the other backend.",
                 "percentunit",
                 [Query(promql.failure_ratio(), "{{assigned}}")],
             )
@@ -110,12 +110,12 @@ def _traffic(board: dashboard.Dashboard) -> dashboard.Dashboard:
 
 
 def _latency(board: dashboard.Dashboard) -> dashboard.Dashboard:
-    board = board.with_row(dashboard.Row("Latency, from the router's door to the answer"))
+    board = board.with_row(dashboard.Row("Latency, from arrival in the router to the answer"))
     for quantile in (0.5, 0.95, 0.99):
         board = board.with_panel(
             graph(
                 f"p{quantile * 100:.0f}",
-                "Latency by the arm that was drawn, within one bucket (25 %); forced and shadow requests not counted.",
+                "Latency by the backend that was drawn, within one bucket (25 %), without forced and shadow requests.",
                 "s",
                 [Query(promql.latency(quantile), "{{assigned}}")],
             )
@@ -134,11 +134,11 @@ def _latency(board: dashboard.Dashboard) -> dashboard.Dashboard:
 
 def _stages(board: dashboard.Dashboard) -> dashboard.Dashboard:
     board = board.with_row(dashboard.Row("Where the time goes"))
-    for backend in promql.ARMS:
+    for backend in promql.BACKENDS:
         board = board.with_panel(
             bars(
                 f"Stages of {backend}",
-                "Mean seconds in each stage; queue is all waiting on the way. From bucket centres, within 13 %.",
+                "Mean seconds in each stage, from bucket centres and so within 13 %. Queue is all waiting on the way.",
                 "s",
                 [Query(promql.mean_stage(backend), "{{stage}}")],
             )
@@ -153,7 +153,7 @@ def _answers(board: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             graph(
                 "Agreement",
-                "Share of shadow comparisons in which both arms found the same, and the same of Torch with itself.",
+                "Share of shadow comparisons in which both backends found the same, and of Torch compared with itself.",
                 "percentunit",
                 [
                     Query(promql.agreement(), "ONNX with Torch"),
@@ -175,7 +175,7 @@ def _answers(board: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             graph(
                 "Fallbacks by reason",
-                "Requests per second that were handed to the other arm, by the arm that failed them and why.",
+                "Requests per second that went to the other backend, by the backend that failed and the reason.",
                 "reqps",
                 [Query(promql.rate("ray_detect_fallbacks_total", "assigned, reason"), "{{assigned}}: {{reason}}")],
             )

@@ -38,7 +38,7 @@ def _state(board: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Breaker open",
-                "Whether a router leaves a backend alone after repeated failures.",
+                "Whether a router sends no requests to a backend, after repeated failures.",
                 "bool_yes_no",
                 [Query(promql.worst("ray_detect_breaker_open", "backend"), "{{backend}}")],
                 5,
@@ -138,7 +138,7 @@ def _queues(board: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             graph(
                 "Waiting, p95",
-                "Seconds of a request that were no work: queues, the way there and back, the engine's lock.",
+                "Seconds of a request without work: in queues, on the way there and back, and at the engine's lock.",
                 "s",
                 [Query(f"histogram_quantile(0.95, {waiting})", "{{backend}}")],
                 6,
@@ -146,8 +146,8 @@ def _queues(board: dashboard.Dashboard) -> dashboard.Dashboard:
         )
         .with_panel(
             graph(
-                "Refused at the door",
-                "Requests per second refused with 503 as the router was full.",
+                "Refused",
+                "Requests per second refused with 503 because the router was full.",
                 "reqps",
                 [Query(promql.rate("ray_detect_overloaded_total"), "refused")],
                 6,

@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
-# A quantile needs some requests: points of the graphs are no closer than this.
+# The least distance of two points in a graph. A quantile over a shorter time would have too few requests.
 MIN_INTERVAL = "30s"
 COLORS = {"torch": "orange", "onnx": "blue"}
 
@@ -49,9 +49,9 @@ def graph(title: str, description: str, unit: str, queries: Sequence[Query], wid
         )
         .tooltip(common.VizTooltipOptions().mode(common_models.TooltipDisplayMode.MULTI))
     )
-    for arm, color in COLORS.items():
+    for backend, color in COLORS.items():
         panel = panel.override_by_regexp(
-            f"^{arm}", [DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})]
+            f"^{backend}", [DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})]
         )
     return panel.targets([target(query, index) for index, query in enumerate(queries)])
 

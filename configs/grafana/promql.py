@@ -1,13 +1,13 @@
-"""The expressions of the dashboards: how a series of ours becomes a rate, a quantile, a ratio with its limits.
+"""The expressions of the dashboards: how one of our series becomes a rate, a quantile, or a ratio with its limits.
 
-Called by the dashboards of this folder. Every selector carries the variables `job` and `instance`; `sum by (job, ...)`
-inside `max by (...)` counts a request once although both ways of scraping see it.
+Called by the dashboards of this folder. Every selector carries the variables `job` and `instance`. Both ways of
+scraping see every request; `sum by (job, ...)` inside `max by (...)` counts it once.
 """
 
 from typing import Literal
 
-Arm = Literal["torch", "onnx"]
-ARMS: tuple[Arm, Arm] = ("onnx", "torch")
+Backend = Literal["torch", "onnx"]
+BACKENDS: tuple[Backend, Backend] = ("onnx", "torch")
 RATE_INTERVAL = "$__rate_interval"
 WHOLE_RANGE = "$__range"
 _Z = 1.96  # 95 %
@@ -20,7 +20,7 @@ def select(series: str, where: str = "") -> str:
 
 
 def rate(series: str, by: str = "", where: str = "", window: str = RATE_INTERVAL) -> str:
-    """Events per second over all replicas; over any other window than the graph's, their number."""
+    """Events per second over all replicas. With another window than the graph's own, the number of events in it."""
     function = "rate" if window == RATE_INTERVAL else "increase"
     inner = f"sum by ({', '.join(filter(None, ['job', by]))}) ({function}({select(series, where)}[{window}]))"
     return f"max by ({by}) ({inner})" if by else f"max({inner})"
@@ -32,12 +32,12 @@ def worst(series: str, by: str = "", operator: str = "max") -> str:
 
 
 def latency(quantile: float) -> str:
-    """A latency quantile by arm."""
+    """A latency quantile by backend."""
     return f"histogram_quantile({quantile}, {rate('ray_detect_latency_seconds_bucket', 'assigned, le')})"
 
 
-def mean_stage(backend: Arm) -> str:
-    """Mean seconds of each stage of one backend: means add up to the whole, quantiles do not."""
+def mean_stage(backend: Backend) -> str:
+    """Mean seconds of each stage of one backend. Means add up to the whole; quantiles do not."""
     where = f'backend="{backend}"'
     seconds, events = (rate(f"ray_detect_stage_seconds_{part}", "stage", where) for part in ("sum", "count"))
     return f"{seconds} / {events}"
@@ -49,7 +49,7 @@ def share(series: str, part: str, whole: str = "", by: str = "", window: str = R
 
 
 def failure_ratio(window: str = RATE_INTERVAL) -> str:
-    """Share of an arm's requests that failed or were rescued by the other; what nobody is to blame for left out."""
+    """Share of a backend's requests that failed or were rescued, without those that the client is to blame for."""
     blamed, counted = 'outcome=~"rescued|failed|deadline"', 'outcome!~"invalid|cancelled|hurried"'
     return share("ray_detect_requests_total", blamed, counted, "assigned", window)
 
@@ -71,25 +71,25 @@ def latency_ratio(quantile: float, window: str = RATE_INTERVAL) -> str:
 
 
 def latency_ratio_limit(quantile: float, side: Literal["lower", "upper"], window: str = RATE_INTERVAL) -> str:
-    """The 95 % limit of that ratio: each arm's own limits from order statistics, combined on a log scale."""
+    """The 95 % limit of that ratio: each backend's own limits from order statistics, combined on a log scale."""
     sign = "-" if side == "lower" else ""
-    onnx, torch = (_spread(arm, quantile, (side == "upper") == (arm == "onnx"), window) for arm in ARMS)
+    onnx, torch = (_spread(backend, quantile, (side == "upper") == (backend == "onnx"), window) for backend in BACKENDS)
     return f"{latency_ratio(quantile, window)} * exp({sign}sqrt({onnx} + {torch}))"
 
 
-def _spread(arm: Arm, quantile: float, above: bool, window: str) -> str:
-    # This way round: a limit of minus infinity gives an infinite spread, and no NaN.
-    return f"ln({_quantile(arm, quantile, window)} / {_limit(arm, quantile, above, window)}) ^ 2"
+def _spread(backend: Backend, quantile: float, above: bool, window: str) -> str:
+    # The quantile is divided by the limit: an infinite limit then gives an infinite spread instead of NaN.
+    return f"ln({_quantile(backend, quantile, window)} / {_limit(backend, quantile, above, window)}) ^ 2"
 
 
-def _quantile(arm: Arm, rank: float | str, window: str) -> str:
-    buckets = rate("ray_detect_latency_seconds_bucket", "le", f'assigned="{arm}"', window)
+def _quantile(backend: Backend, rank: float | str, window: str) -> str:
+    buckets = rate("ray_detect_latency_seconds_bucket", "le", f'assigned="{backend}"', window)
     return f"histogram_quantile({rank}, {buckets})"
 
 
-def _limit(arm: Arm, quantile: float, above: bool, window: str) -> str:
-    # Not `rate`: the number of observations in the window, whatever the window.
-    where = f'assigned="{arm}"'
+def _limit(backend: Backend, quantile: float, above: bool, window: str) -> str:
+    # `increase` and not `rate`, because the formula needs the number of observations in the window.
+    where = f'assigned="{backend}"'
     seen = f"max(sum by (job) (increase({select('ray_detect_latency_seconds_count', where)}[{window}])))"
     step = f"{_Z} * sqrt({quantile * (1 - quantile):.6g} / {seen})"
-    return _quantile(arm, f"scalar({quantile} {'+' if above else '-'} {step})", window)
+    return _quantile(backend, f"scalar({quantile} {'+' if above else '-'} {step})", window)

@@ -1,6 +1,6 @@
 """For each alert, samples under which it must fire and samples under which it must not, in promtool's notation.
 
-A sample every 15 s for 20 minutes; both arms get 1 request/s unless a case says otherwise.
+A sample every 15 s for 20 minutes; both backends get 1 request/s unless a case says otherwise.
 """
 
 from typing import NamedTuple
@@ -28,14 +28,14 @@ def steady(series: str, value: float) -> Series:
 
 
 def requests(assigned: str, outcome: str, by: float) -> Series:
-    """Requests of one arm that all end the same way."""
+    """Requests of one backend that all end the same way."""
     backend = assigned if outcome != "rescued" else "torch" if assigned == "onnx" else "onnx"
     labels = f'job="detect",assigned="{assigned}",backend="{backend}",outcome="{outcome}"'
     return growing(f"ray_detect_requests_total{{{labels}}}", by)
 
 
 def answers(assigned: str, seconds: float, by: float = 15) -> Series:
-    """Latencies of one arm, all in the bucket that ends at `seconds`."""
+    """Latencies of one backend, all in the bucket that ends at `seconds`."""
     series = f'ray_detect_latency_seconds_%s{{job="detect",assigned="{assigned}"%s}}'
     made = growing(series % ("count", ""), by)
     for bound in ("0.1", "0.125", "0.2", "0.25", "+Inf"):
@@ -44,7 +44,7 @@ def answers(assigned: str, seconds: float, by: float = 15) -> Series:
 
 
 def shadow(agree: float, disagree: float) -> Series:
-    """Comparisons by result; those of Torch with itself are never held against ONNX."""
+    """Comparisons by result; those of Torch with itself never count against ONNX."""
     by_result = {"agree": agree, "disagree": disagree, "noise_disagree": 15}
     made: Series = {}
     for result, by in by_result.items():

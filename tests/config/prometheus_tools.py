@@ -1,4 +1,4 @@
-"""promtool and prometheus of Debian's package, for the tests of this folder and of the integration."""
+"""The programs `promtool` and `prometheus` of Debian's package. Called by the tests here and by those on a real Ray."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parents[2] / "configs/prometheus"
 
 
 def find_tool(name: str) -> str:
-    """The path of `promtool` or `prometheus`. Without it a developer's test is skipped, and CI fails."""
+    """The path of `promtool` or `prometheus`. If it is missing, the test is skipped; in CI it fails."""
     path = shutil.which(name)
     if path is None:
         message = f"{name} is not installed: apt-get install prometheus"
@@ -22,7 +22,7 @@ def find_tool(name: str) -> str:
 
 
 def promtool(*arguments: str | Path, stdin: str | None = None) -> None:
-    """Run promtool; fails the test with what it said unless it is content."""
+    """Run promtool. If it finds an error, the test fails with its output."""
     command = [find_tool("promtool"), *map(str, arguments)]
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

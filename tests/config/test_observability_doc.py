@@ -14,7 +14,8 @@ def test_the_table_lists_exactly_the_declared_series() -> None:
     declared = [
         (series.name, series.kind, ", ".join(f"`{label}`" for label in series.labels), series.help) for series in SERIES
     ]
-    assert written == declared
+    table = "\n".join(f"| `ray_{name}` | {kind} | {labels} | {text} |" for name, kind, labels, text in declared)
+    assert written == declared, f"the table has to be:\n{table}"
 
 
 def test_what_it_links_to_is_there() -> None:

@@ -82,7 +82,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list["subprocess
     """A program stands for Prometheus and runs until it is ended; this lists its processes."""
     program = tmp_path / "bin/prometheus"
     program.parent.mkdir()
-    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     processes = []
