@@ -16,7 +16,7 @@ BEHIND_THE_DOOR := $(addprefix tests/integration/test_,front_door.py http.py spl
 ONCE_MORE := --reruns 1 --rerun-show-tracebacks -r fER
 UP_ARGS ?=
 
-.PHONY: serve stop split monitor test check unit integration export chaos help
+.PHONY: install serve stop split monitor test check unit integration export chaos help
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
 
@@ -29,6 +29,9 @@ $(STAMP): pyproject.toml constraints.txt
 $(DEV_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(EDITABLE) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# make install   the environment that the checks and tests need
+install: $(DEV_STAMP)
 
 # make export  write artifacts/demo if it is missing or of another checkpoint
 export: $(STAMP)
