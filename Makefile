@@ -1,5 +1,4 @@
-# make serve   install, export the default checkpoint if needed, start the service, print how to use it;
-#              MODE=fast puts it behind HAProxy (docs/performance.md)
+# make serve   install, export the default checkpoint if needed, start the service (MODE=fast: behind HAProxy)
 # make test    install, lint, types, every test; says at the end what was left out
 PYTHON ?= python3.11
 VENV := .venv
@@ -12,11 +11,11 @@ DEV_STAMP := $(VENV)/.installed-dev
 ONNX ?=
 MODE ?= simple
 # The integration tests whose result depends on the HTTP front end
-BEHIND_THE_DOOR := $(addprefix tests/integration/test_,front_door.py http.py split.py fallback.py deadline.py logs.py)
+FRONT_END_TESTS := $(addprefix tests/integration/test_,front_door.py http.py split.py fallback.py deadline.py logs.py)
 ONCE_MORE := --reruns 1 --rerun-show-tracebacks -r fER
 UP_ARGS ?=
 
-.PHONY: serve stop split monitor test check unit integration export chaos help
+.PHONY: install serve stop split monitor test check unit integration export chaos help
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
 
@@ -29,6 +28,9 @@ $(STAMP): pyproject.toml constraints.txt
 $(DEV_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(EDITABLE) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# make install  the environment that the checks and tests need
+install: $(DEV_STAMP)
 
 # make export  write artifacts/demo if it is missing or of another checkpoint
 export: $(STAMP)
@@ -69,7 +71,7 @@ integration: $(DEV_STAMP)
 # processes can fail by chance: it runs once more, and the summary shows both. `make integration` has no second chance.
 test: check export unit
 	$(BIN)/python -m pytest tests/integration $(ONCE_MORE)
-	$(BIN)/python -m pytest --mode fast $(ONCE_MORE) $(BEHIND_THE_DOOR)
+	$(BIN)/python -m pytest --mode fast $(ONCE_MORE) $(FRONT_END_TESTS)
 	@command -v promtool >/dev/null || echo "left out: every test that needs Prometheus; to run them too: apt-get install prometheus"
 
 # make chaos   kill, freeze and overload a service of its own (8 to 15 minutes); rewrites the tables of docs/reliability.md
