@@ -1,4 +1,4 @@
-"""`python -m export`: checkpoint -> ONNX artifact that is proven to agree with it. Flags to one call, nothing more."""
+"""`python -m export`: exports a checkpoint to an ONNX artifact and compares both. The command line only."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def main(
     checkpoint: Annotated[str, typer.Option(help="Folder or hub id of a YOLOS checkpoint.")] = DEFAULT_CHECKPOINT,
     revision: Annotated[str | None, typer.Option(help="Commit or tag, for a hub id.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the artifact; replaced in one step.")] = Path(DEFAULT_ARTIFACT),
-    images: Annotated[Path | None, typer.Option(help="Images to compare on; default: the demo's.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of images to compare on; default: the demo's.")] = None,
     tolerance: Annotated[float, typer.Option(min=0, max=1, help="Largest deviation of a score or box.")] = 0.05,
     precision: Annotated[
         Precision, typer.Option(help="fp32 is exact; int8 needs VNNI; bf16 needs OpenVINO and a CPU with bf16.")
@@ -41,7 +41,7 @@ def _export(request: Request, if_stale: bool) -> None:
         print(f"{request.out} is current")
         return
     threads.reserve(len(os.sched_getaffinity(0)), spinning=False)
-    from export.write import GateFailed, write  # imports torch: seconds that a skipped export need not pay
+    from export.write import GateFailed, write  # imports torch, which takes seconds: only for a real export
 
     try:
         manifest = write(request, say=lambda line: print(line, flush=True))

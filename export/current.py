@@ -1,4 +1,7 @@
-"""Is the artifact in a folder the one an export would write? Cheap: reads hashes, needs neither torch nor onnx."""
+"""Whether a folder already holds the artifact that an export would write. Called by `export.__main__` and `write`.
+
+Compares hashes only; needs neither torch nor onnx.
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from serve_app.errors import ConfigurationError
 def is_current(
     out: Path, checkpoint_name: str, revision: str | None, precision: artifact.Precision | None = "fp32"
 ) -> bool:
-    """Whether `out` holds an intact artifact of this checkpoint, in this precision, or in any (None).
+    """Whether `out` holds an intact artifact of this checkpoint in this precision; None stands for any precision.
 
     Raises ConfigurationError when the checkpoint itself cannot be read.
     """

@@ -1,4 +1,4 @@
-"""A YOLOS checkpoint as a graph that takes its position embeddings as inputs. Called by `export.write`."""
+"""A YOLOS checkpoint as an ONNX graph whose position embeddings are inputs. Called by `export.write`."""
 
 import logging
 import warnings
@@ -17,10 +17,10 @@ from serve_app.errors import ConfigurationError, one_line
 
 
 class YolosGraph(nn.Module):
-    """The forward pass of YolosForObjectDetection with the position embeddings passed in, and nothing unused.
+    """The forward pass of YolosForObjectDetection, with the position embeddings as arguments.
 
-    Only the detection tokens leave the last layer, so that layer computes only theirs: the same numbers, one layer's
-    work less.
+    The heads read only the detection tokens, so the last layer computes only those. The outputs stay the same, and most
+    of one layer's work is saved.
     """
 
     def __init__(self, model: YolosForObjectDetection) -> None:
@@ -50,12 +50,12 @@ class YolosGraph(nn.Module):
         return torch.cat((first, embeddings.patch_embeddings(pixels), last), dim=1)
 
     def _layer(self, layer: YolosLayer, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """One encoder layer for the `wanted` tokens, which attend to all `tokens`."""
+        """One encoder layer for the last tokens (`wanted`), which attend to all `tokens`."""
         attention = layer.attention.attention
         normed = layer.layernorm_before(tokens)
         asking = normed if wanted is tokens else normed[:, -wanted.shape[1] :]
         query, key, value = attention.query(asking), attention.key(normed), attention.value(normed)
-        # ONNX Runtime runs this operator tile by tile; its standard Attention writes out all tokens x tokens weights.
+        # ONNX Runtime computes this operator in tiles; its standard Attention stores all tokens x tokens weights.
         mixed = torch.onnx.ops.symbolic(
             "com.microsoft::MultiHeadAttention",
             (query, key, value),
@@ -69,12 +69,12 @@ class YolosGraph(nn.Module):
 
 
 def load_model(folder: Path) -> YolosForObjectDetection:
-    """The checkpoint in fp32 from safetensors, ready to trace. Raises ConfigurationError for damaged weights."""
+    """Load the checkpoint in fp32 from safetensors, ready to trace. Raises ConfigurationError for damaged weights."""
     try:
         model: YolosForObjectDetection = YolosForObjectDetection.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
         )
-    except Exception as error:  # the libraries raise a dozen kinds for a broken file
+    except Exception as error:  # for a damaged file the libraries raise many unrelated types
         reason = one_line(error)
         raise ConfigurationError(f"checkpoint {folder} cannot be loaded ({reason}); fetch its weights again") from error
     model.train(False)
@@ -94,7 +94,7 @@ def write_graph(model: YolosForObjectDetection, spec: ModelSpec, path: Path) -> 
     """Trace the model and write one file that holds graph and weights; batch, height and width are dynamic."""
     config = model.config
     patch, hidden = spec.patch_size, config.hidden_size
-    rows, columns = 5, 7  # of the traced example; any other grid would do
+    rows, columns = 5, 7  # grid of the traced example; any grid will do
     tokens = 1 + rows * columns + spec.detection_tokens
     example = [torch.zeros(2, 3, rows * patch, columns * patch), torch.zeros(1, tokens, hidden)]
     names = [PIXELS, POSITIONS]
@@ -104,7 +104,7 @@ def write_graph(model: YolosForObjectDetection, spec: ModelSpec, path: Path) -> 
         names.append(MID_POSITIONS)
         shapes.append({2: "tokens"})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own deprecated calls
+        warnings.simplefilter("ignore")  # the exporter calls deprecated functions of its own
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             YolosGraph(model),

@@ -1,4 +1,4 @@
-"""The gate: the artifact's detections must be the checkpoint's. Called by `export.write` and the benchmarks."""
+"""The gate: compares the artifact's detections with the checkpoint's. Called by `export.write` and the benchmarks."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,16 +15,16 @@ from serve_app.schemas import DEFAULT_THRESHOLD, ImageSize
 
 Scores = NDArray[np.float32]
 
-EXACT_TOLERANCE = 1e-3  # of scores and boxes in fp32
-EXACT_LOGITS = 1e-4  # of raw outputs in fp32, absolute or relative, whichever is larger
-_LEAST_PER_IMAGE = 2  # detections; with fewer, the threshold is lowered until the comparison says something
+EXACT_TOLERANCE = 1e-3  # bound of scores and boxes in fp32
+EXACT_LOGITS = 1e-4  # bound of raw outputs in fp32, absolute plus relative
+_LEAST_PER_IMAGE = 2  # detections on average; with fewer, the threshold of the comparison is lowered
 
 
 class Case(NamedTuple):
-    """One sample as both engines saw it.
+    """The comparison of both engines on one sample.
 
-    `queries` is the largest deviation of score or box among the queries over the threshold, each compared with
-    itself; `logits` is the largest difference of all raw logits.
+    `queries` is the largest deviation of a score or a box, query by query, among the reference's queries over the
+    threshold. `logits` is the largest difference of all raw logits.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Case(NamedTuple):
 
     @property
     def deviation(self) -> float:
-        """The worst of score and box; infinite where a detection has no partner."""
+        """The largest deviation of a score or a box; infinite where a detection has no partner."""
         if self.agreement.unmatched:
             return float("inf")
         return max(self.agreement.score_deviation, self.agreement.box_deviation, self.queries)
@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the gate found: `cases` are ordered worst first, `faults` is empty when the artifact passed."""
+    """The result: `cases` in order of their deviation, largest first; `faults` is empty if the artifact passed."""
 
     cases: list[Case]
     faults: list[str]
@@ -71,18 +71,18 @@ def check(
     exact: bool,
     tick: Callable[[], None] = lambda: None,
 ) -> Verdict:
-    """Run both engines on every sample and compare what a client would be told.
+    """Run both engines on every sample and compare the detections that a client would get.
 
-    Where the reference finds too little above the service's threshold, a lower one is taken and the queries over it
-    are compared one by one: a comparison of nothing would pass anything. `exact` asks for fp32's own, narrower
-    bounds, on the raw outputs too. `tick` is called after each sample.
+    Where the reference finds too few above the service's threshold, a lower one is used, and the queries over it are
+    compared one by one; otherwise an artifact could pass because there is nothing to compare. `exact` applies the
+    narrower bounds of fp32, to the raw outputs too. `tick` is called after each sample.
     """
     runs = []
     for sample in samples:
         pixels = processing.prepare(sample.image, spec)
         runs.append(_Run(sample, reference.infer(pixels), candidate.infer(pixels)))
         tick()
-    threshold = _telling_threshold(runs)
+    threshold = _comparison_threshold(runs)
     allowed = min(tolerance, EXACT_TOLERANCE) if exact else tolerance
     pairs = [(_compare(run, spec, threshold, allowed), run) for run in runs]
     pairs.sort(key=lambda pair: (pair[0].deviation, pair[0].logits), reverse=True)
@@ -97,7 +97,7 @@ def check(
     return Verdict(cases, faults, _summary(cases, threshold, tolerance))
 
 
-def _telling_threshold(runs: Sequence[_Run]) -> float:
+def _comparison_threshold(runs: Sequence[_Run]) -> float:
     scores = np.sort(np.concatenate([_scores(run.reference).max(axis=-1) for run in runs]))[::-1]
     wanted = min(_LEAST_PER_IMAGE * len(runs), len(scores) - 1)
     return float(min(DEFAULT_THRESHOLD, scores[wanted]))
@@ -126,7 +126,7 @@ def _query_deviation(run: _Run, threshold: float) -> float:
 
 
 def _scores(raw: RawOutputs) -> Scores:
-    """Probability of each label but "no object", (queries, labels), for the batch's only image."""
+    """Probability of each label other than "no object", as (queries, labels), for a batch of one image."""
     exponents = np.exp(raw.logits[0] - raw.logits[0].max(axis=-1, keepdims=True))
     probabilities: Scores = exponents / exponents.sum(axis=-1, keepdims=True)
     return probabilities[:, :-1]

@@ -1,7 +1,7 @@
-"""fp32 graph -> int8 weights by onnxruntime's own tool. Called by `export.write`.
+"""Quantises an fp32 graph to int8 weights with onnxruntime's own tool. Called by `export.write`.
 
-Dynamic: the activations' range is measured on each image, so nothing needs calibrating. Static quantisation of the
-same graph was both slower and five times further from the checkpoint (docs/performance.md).
+The quantisation is dynamic: the range of the activations is measured on each image, so there is no calibration. Static
+quantisation of the same graph was slower and deviated five times as much (docs/performance.md).
 """
 
 import logging
@@ -13,7 +13,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 
 class Kept(StrEnum):
-    """What stays in fp32, from the fastest choice to the most exact one."""
+    """What stays in fp32, in order from the fastest graph to the most exact one."""
 
     heads = "the heads"
     first = "the heads and the first layer"
@@ -22,22 +22,21 @@ class Kept(StrEnum):
 
 
 def quantize(source: Path, target: Path, kept: Kept = Kept.heads) -> None:
-    """Write `target` with int8 weights, one scale per output channel, in the encoder's matrix products but the `kept`.
+    """Write `target` with int8 weights, one scale per output channel, in the encoder's matrix products except `kept`.
 
-    The detection heads always stay as they are: they see the detection tokens only, a thousandth of the work, and what
-    they lose in accuracy reaches the client undamped. Next comes the first layer, whose error all others carry on, then
-    each layer's second MLP products, a third of the work: behind a GELU a few large values take the whole range of
-    eight bits.
+    The detection heads always stay in fp32: they are a thousandth of the work, and their error reaches the client
+    directly. The next choice is the first layer, since its error passes through all others. Then follow the second
+    products of the MLPs, a third of the work: a few large values after the GELU take up the range of eight bits.
     """
     model = onnx.load(source)
     excluded = _head_products(model)
     if kept is not Kept.heads:
         excluded += _first_layer(model)
     if kept in (Kept.gelu, Kept.mlp):
-        excluded += _products_behind(model, "Gelu")
+        excluded += _products_after(model, "Gelu")
     if kept is Kept.mlp:
         excluded += _products_before(model, "Gelu")
-    logging.disable(logging.WARNING)  # it recommends a preparation that this graph does not need
+    logging.disable(logging.WARNING)  # the tool recommends a preprocessing that this graph does not need
     try:
         quantize_dynamic(
             source,
@@ -58,18 +57,18 @@ def _head_products(model: onnx.ModelProto) -> list[str]:
 
 
 def _first_layer(model: onnx.ModelProto) -> list[str]:
-    """A layer's last product is the one behind its GELU."""
+    """All products up to the first one after a GELU, which is the last of the layer."""
     products = [node.name for node in model.graph.node if node.op_type == "MatMul"]
-    return products[: products.index(_products_behind(model, "Gelu")[0]) + 1]
+    return products[: products.index(_products_after(model, "Gelu")[0]) + 1]
 
 
-def _products_behind(model: onnx.ModelProto, operator: str) -> list[str]:
+def _products_after(model: onnx.ModelProto, operator: str) -> list[str]:
     results = {name for node in model.graph.node if node.op_type == operator for name in node.output}
     return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[0] in results]
 
 
 def _products_before(model: onnx.ModelProto, operator: str) -> list[str]:
-    """Those whose result, with a bias added, is what the operator takes."""
+    """The products whose result, with a bias added, is the operator's input."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     sums = [made_by[node.input[0]] for node in model.graph.node if node.op_type == operator]
     return [

@@ -1,4 +1,4 @@
-"""What a person asks of the export. Made by `export.__main__`, carried out by `export.write`."""
+"""The options of one export. Made by `export.__main__` and the benchmarks, carried out by `export.write`."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,11 @@ from serve_app.detection.model.artifact import Precision
 
 
 class Request(NamedTuple):
-    """What to export, where to, which images to compare on, and how far a score or a box may deviate."""
+    """The checkpoint (and its revision on the hub), the artifact's folder, and how both are compared.
+
+    `images` is a folder; None stands for the demo's photos. `tolerance` bounds the deviation of a score, and of a box
+    edge relative to the image's side.
+    """
 
     checkpoint: str
     revision: str | None

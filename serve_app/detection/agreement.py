@@ -1,4 +1,4 @@
-"""How well two lists of detections of one image agree. Pure; called by the shadow run and the export's gate."""
+"""How well two lists of detections of one image agree. Called by the shadow comparison and the export's comparison."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,15 +10,17 @@ from scipy.optimize import linear_sum_assignment
 from serve_app.schemas import Detection, ImageSize
 
 TOLERANCE = 0.05
-# Below this overlap two boxes are two objects, the usual bar of detection benchmarks (PASCAL VOC)
+# Two boxes that overlap less are taken for two objects, as in PASCAL VOC.
 _SAME_OBJECT_IOU = 0.5
 
 
 class Agreement(NamedTuple):
-    """The comparison of a candidate with a reference.
+    """The comparison of a candidate's detections with a reference's.
 
-    `iou` is the mean over matched pairs (1.0 where there is none), `score_deviation` the largest difference of
-    scores, `box_deviation` the largest shift of a box edge relative to the image's side.
+    `matched` counts pairs, `unmatched` the detections without a partner that are held against the candidate.
+    `matched_share` is the share of detections that have a partner. `iou` is the mean over matched pairs (1.0 if there
+    is none), `score_deviation` the largest difference of scores, `box_deviation` the largest shift of a box edge
+    relative to the image's side.
     """
 
     agrees: bool
@@ -37,10 +39,10 @@ def compare(
     threshold: float,
     tolerance: float = TOLERANCE,
 ) -> Agreement:
-    """Match detections within each label by IoU (Hungarian method) and measure how far the pairs are apart.
+    """Match detections within each label by IoU (Hungarian method) and measure how far the pairs deviate.
 
-    They agree if every measure is within `tolerance` and nothing is unmatched, except a detection whose score lies
-    within `tolerance` of `threshold`: the other side may have dropped it for a rounding.
+    They agree if every measure is within `tolerance` and nothing is unmatched. A detection whose score is within
+    `tolerance` of `threshold` may stay unmatched: a difference of that size lets the other side drop it.
     """
     pairs = _match(reference, candidate)
     ious = [iou for _, _, iou in pairs]
@@ -66,20 +68,20 @@ def _match(reference: Sequence[Detection], candidate: Sequence[Detection]) -> li
         return []
     overlap = iou_matrix(corners(reference), corners(candidate))
     same_label = np.array([[r.label == c.label for c in candidate] for r in reference])
-    # Below the bar an overlap is worth nothing, or it could outbid a true pair.
+    # Without this, the best total could contain pairs that overlap too little, at the cost of a true pair.
     overlap = np.where(same_label & (overlap >= _SAME_OBJECT_IOU), overlap, 0.0)
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     return [(int(i), int(j), float(overlap[i, j])) for i, j in zip(rows, columns, strict=True) if overlap[i, j] > 0]
 
 
 def corners(detections: Sequence[Detection]) -> NDArray[np.float64]:
-    """The boxes as (n, 4): xmin, ymin, xmax, ymax."""
+    """The boxes as (n, 4) pixels: xmin, ymin, xmax, ymax."""
     rows = [[d.box.xmin, d.box.ymin, d.box.xmax, d.box.ymax] for d in detections]
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
 def iou_matrix(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of every pair: (n, 4) and (m, 4) corners give (n, m)."""
+    """Intersection over union of every pair: (n, 4) and (m, 4) corners give (n, m); 0 where both areas are 0."""
     low = np.maximum(left[:, None, :2], right[None, :, :2])
     high = np.minimum(left[:, None, 2:], right[None, :, 2:])
     intersection = np.clip(high - low, 0, None).prod(axis=-1)

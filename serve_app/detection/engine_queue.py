@@ -51,12 +51,6 @@ class EngineQueue:
         self._began: list[float] = []
 
     @property
-    def waiting(self) -> int:
-        """Number of images that wait for the engine."""
-        with self._lists_free:
-            return len(self._waiting)
-
-    @property
     def busy_s(self) -> float:
         """Seconds that the longest inference under way has lasted; 0 if there is none."""
         with self._lists_free:

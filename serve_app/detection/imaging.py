@@ -1,4 +1,4 @@
-"""Encoded bytes -> an upright RGB image of bounded size, or a refusal. Called by the pipeline, off the event loop."""
+"""Decodes bytes into an upright RGB image of bounded size, or refuses them. Called by the pipeline and the export."""
 
 import io
 
@@ -8,11 +8,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from serve_app.errors import InvalidImage, TooLarge
 from serve_app.settings import LimitSettings
 
-# Each format is a parser that strangers feed; these three are what clients are told to send.
+# Only the formats that the API documents: every further one is another parser of untrusted bytes.
 FORMATS = ("JPEG", "PNG", "WEBP")
 
-# Pillow gives each image's memory back to the system, and the next one faults it in again page by page. It
-# may keep this many of its 16 MB blocks instead.
+# By default Pillow returns each image's memory to the system, and the next image pays for page faults. It may keep this
+# many blocks of 16 MB instead.
 _KEPT_BLOCKS = 4
 Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]  # what PILLOW_BLOCKS_MAX sets
 
@@ -20,17 +20,18 @@ Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]  # what PI
 def decode(data: bytes, limits: LimitSettings) -> Image.Image:
     """Decode one image: first frame, EXIF orientation applied, converted to RGB as Pillow does (alpha dropped).
 
-    Raises TooLarge before any pixel is decoded, InvalidImage for whatever cannot be decoded to its end.
+    Raises TooLarge, before any pixel is decoded, for an image over `limits.max_pixels`, and InvalidImage for bytes that
+    are no whole image of one of the `FORMATS`.
     """
     try:
         with _open(data) as image:
             _check_size(image, limits)
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # a copy of every image otherwise
+            ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies every image
             return _to_rgb(image)
     except (TooLarge, InvalidImage, MemoryError):
         raise
-    except Exception as error:  # damaged files make Pillow's parsers raise nearly any type
+    except Exception as error:  # on damaged files Pillow's parsers raise many unrelated types
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 
@@ -57,8 +58,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image  # Pillow's `convert` would copy it
     if image.mode.startswith("I;16"):
-        # Pillow clips 16-bit grey to white; keeping the high byte keeps the picture.
+        # Pillow would clip 16-bit grey values at 255; the high byte keeps the picture.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # the same colours; the direct way only adds a warning
+        image = image.convert("RGBA")  # the same colours as without this step, but no warning from Pillow
     return image.convert("RGB")

@@ -1,6 +1,6 @@
-"""Prepare and finish: image -> pixels, raw outputs -> detections. Shared, so the arms differ only in the engine.
+"""Pre- and post-processing: image -> pixels, raw outputs -> detections. Called by the pipeline of both backends.
 
-Checked against transformers' YolosImageProcessorPil and `post_process_object_detection` in the tests.
+The tests compare both with transformers' YolosImageProcessorPil and its `post_process_object_detection`.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ from PIL import Image
 from serve_app.detection.spec import ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.schemas import Box, Detection, ImageSize
 
-# Far below what the two engines differ by, and a third of the JSON
+# Finer than the difference between two engines; more digits would triple the JSON.
 _SCORE_DECIMALS, _PIXEL_DECIMALS = 6, 3
 
 
 def target_size(height: int, width: int, rule: ResizeRule, patch: int) -> tuple[int, int]:
-    """Height and width after resizing: the processor's own rule, rounded down to whole patches.
+    """Height and width in pixels after resizing: the checkpoint's own rule, rounded down to whole patches.
 
-    Where transformers would round a very narrow image to nothing and fail, one patch is kept.
+    Each side keeps at least one patch; transformers would fail on an image so narrow that it rounds to none.
     """
     if rule.height and rule.width:
         rows, columns = rule.height, rule.width
@@ -27,7 +27,7 @@ def target_size(height: int, width: int, rule: ResizeRule, patch: int) -> tuple[
 
 
 def _keep_aspect(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
-    # transformers' get_size_with_aspect_ratio_yolos, including where it rounds and where it cuts
+    # As get_size_with_aspect_ratio_yolos of transformers does it, including what it rounds and what it truncates
     exact = float(shortest)
     short = shortest
     if max(height, width) / min(height, width) * shortest > longest:
@@ -41,7 +41,7 @@ def _keep_aspect(height: int, width: int, shortest: int, longest: int) -> tuple[
 
 
 def prepare(image: Image.Image, spec: ModelSpec) -> Pixels:
-    """Resize and normalise to (1, 3, height, width) float32, in one pass over the resized pixels."""
+    """Resize and normalise an RGB image to (1, 3, height, width) float32, in one pass over the resized pixels."""
     height, width = target_size(image.height, image.width, spec.resize, spec.patch_size)
     resized = image.resize((width, height), resample=Image.Resampling(spec.resample))
     std = np.array(spec.std, np.float64)
@@ -56,7 +56,8 @@ def prepare(image: Image.Image, spec: ModelSpec) -> Pixels:
 def finish(raw: RawOutputs, spec: ModelSpec, size: ImageSize, threshold: float, max_detections: int) -> list[Detection]:
     """Detections of the batch's first image with a score over `threshold`, best first, boxes in image pixels.
 
-    Equal to `post_process_object_detection`: softmax, best label except "no object", corners, scaled.
+    The same as transformers' `post_process_object_detection`: softmax, the best label other than "no object", boxes as
+    corners, scaled to the image. At most `max_detections` are kept.
     """
     probabilities = _softmax(raw.logits[0])[:, :-1]
     best = probabilities.argmax(axis=-1)

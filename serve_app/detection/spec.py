@@ -1,4 +1,7 @@
-"""The narrow contract between the pipeline and an engine: a pixel batch goes in, raw outputs come out."""
+"""What the pipeline and the engines agree on: the spec of a checkpoint, the tensors, and the Detector interface.
+
+Imported by every engine, the pipeline and the export.
+"""
 
 from typing import NamedTuple, Protocol
 
@@ -6,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-Pixels = NDArray[np.float32]
+Pixels = NDArray[np.float32]  # (batch, 3, height, width), normalised
 
+# Names of the exported graph's inputs and outputs
 PIXELS = "pixel_values"
 POSITIONS = "position_embeddings"
 MID_POSITIONS = "mid_position_embeddings"
@@ -16,10 +20,10 @@ BOXES = "pred_boxes"
 
 
 class RawOutputs(NamedTuple):
-    """What YOLOS computes, before any threshold.
+    """The outputs of YOLOS, before any threshold.
 
-    `logits` is (batch, queries, labels + 1), the last column being "no object"; `boxes` is (batch, queries, 4),
-    centre x, centre y, width, height relative to the image.
+    `logits` is (batch, queries, labels + 1); the last column is "no object". `boxes` is (batch, queries, 4): centre x,
+    centre y, width and height, relative to the image.
     """
 
     logits: NDArray[np.float32]
@@ -27,7 +31,7 @@ class RawOutputs(NamedTuple):
 
 
 class EngineInfo(NamedTuple):
-    """What an engine says of itself on `/readyz` and in the start-up line."""
+    """What `/readyz` and the log line at start-up show of an engine."""
 
     engine: str
     device: str
@@ -37,7 +41,7 @@ class EngineInfo(NamedTuple):
 
 
 class Detector(Protocol):
-    """One engine with one set of weights."""
+    """An engine with the weights of one checkpoint."""
 
     @property
     def info(self) -> EngineInfo:
@@ -50,7 +54,7 @@ class Detector(Protocol):
 
 
 class ResizeRule(BaseModel):
-    """The image processor's target size: either a fixed shape or edges that keep the aspect ratio."""
+    """The target size in pixels: a fixed `height` and `width`, or bounds of the edges that keep the aspect ratio."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +65,7 @@ class ResizeRule(BaseModel):
 
 
 class ModelSpec(BaseModel):
-    """All that preprocessing and post-processing need to know of a checkpoint; the weights are the engine's."""
+    """What preprocessing and post-processing need to know of a checkpoint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,7 +1,7 @@
-"""What this CPU can compute at full speed. Asked by the engines before they load an artifact of reduced precision.
+"""Which precisions this CPU has instructions for. Called by the engines and the export before they use one.
 
-Libraries fall back silently: int8 without VNNI is slower than fp32 and on older AVX2 saturates, bf16 without its
-instructions is converted back and forth. Both would look like a slow candidate, not like a wrong machine.
+Without the instructions, libraries emulate silently: int8 without VNNI is slower than fp32 and may saturate on AVX2,
+bf16 is converted to fp32 and back. The backend would just look slow.
 """
 
 import platform
@@ -10,6 +10,7 @@ from pathlib import Path
 from serve_app.errors import ConfigurationError
 
 _CPUINFO = Path("/proc/cpuinfo")
+# CPU flags, as /proc/cpuinfo names them; one of each set is enough.
 _WANTED = {
     "int8": {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"},
     "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
@@ -33,6 +34,6 @@ def require(precision: str) -> None:
 def _flags(cpuinfo: str) -> set[str]:
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):  # x86's word, Arm's word
+        if name.strip() in ("flags", "Features"):  # on x86, on Arm
             return set(value.split())
     return set()

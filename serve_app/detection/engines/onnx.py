@@ -1,4 +1,4 @@
-"""The candidate engine: the exported graph on ONNX Runtime. Loaded by OnnxDeployment; imports no torch."""
+"""The exported graph on ONNX Runtime. Opened by `engines.open`, for OnnxDeployment and the export; imports no torch."""
 
 from pathlib import Path
 
@@ -12,10 +12,13 @@ from serve_app.settings import OnnxSettings
 
 
 class OnnxDetector:
-    """An inference session, fed with the position embeddings of each image's patch grid."""
+    """An inference session that gets the position embeddings of each image's patch grid as inputs."""
 
     def __init__(self, folder: Path, manifest: artifact.Manifest, settings: OnnxSettings) -> None:
-        """Load a verified artifact. Raises UnreadableModel, or ConfigurationError when the runtime lacks a provider."""
+        """Load a verified artifact.
+
+        Raises UnreadableModel for a file that is no graph, ConfigurationError when onnxruntime lacks a provider.
+        """
         self._positions = PositionEmbeddings.load(folder / artifact.POSITIONS, manifest.spec)
         self._session = _open_session(folder / artifact.MODEL, settings)
         self.info = EngineInfo(
@@ -27,7 +30,7 @@ class OnnxDetector:
         )
 
     def infer(self, pixels: Pixels) -> RawOutputs:
-        """Run the graph."""
+        """Run the graph on (batch, 3, height, width) pixels."""
         logits, boxes = self._session.run([LOGITS, BOXES], self._positions.feeds(pixels))
         return RawOutputs(logits, boxes)
 

@@ -1,4 +1,7 @@
-"""Which engine opens an artifact: the one named in the settings, if it and this CPU can. Called by OnnxDeployment."""
+"""Opens an artifact with the engine named in the settings. Called by OnnxDeployment and the export.
+
+Refuses a precision that the engine or this CPU cannot run at full speed.
+"""
 
 from pathlib import Path
 
@@ -8,8 +11,8 @@ from serve_app.detection.spec import Detector
 from serve_app.errors import ConfigurationError
 from serve_app.settings import Engine, OnnxSettings
 
-# Where each precision really is faster. ONNX Runtime has no bf16 arithmetic on CPUs, OpenVINO no fast path for the
-# dynamically quantised graph (docs/performance.md).
+# The engines on which a precision is faster than fp32. ONNX Runtime has no bf16 arithmetic on CPUs, and OpenVINO no
+# fast kernels for a dynamically quantised graph (docs/performance.md).
 ENGINES: dict[Precision, tuple[Engine, ...]] = {
     "fp32": ("onnxruntime", "openvino"),
     "bf16": ("openvino",),
@@ -18,7 +21,11 @@ ENGINES: dict[Precision, tuple[Engine, ...]] = {
 
 
 def open_engine(folder: Path, manifest: Manifest, settings: OnnxSettings) -> Detector:
-    """Load a verified artifact; raises ConfigurationError when the engine, the precision or the CPU does not fit."""
+    """Load a verified artifact from `folder`.
+
+    Raises ConfigurationError when the engine, the precision or the CPU does not fit, UnreadableModel when the engine
+    cannot read the graph.
+    """
     able = ENGINES[manifest.precision]
     if settings.engine not in able:
         raise ConfigurationError(
@@ -29,7 +36,7 @@ def open_engine(folder: Path, manifest: Manifest, settings: OnnxSettings) -> Det
         cpu.require(manifest.precision)
     if settings.engine == "openvino":
         return _open_openvino(folder, manifest, settings)
-    from serve_app.detection.engines.onnx import OnnxDetector  # each engine loads its own library only
+    from serve_app.detection.engines.onnx import OnnxDetector  # only here: one engine's library per process
 
     return OnnxDetector(folder, manifest, settings)
 

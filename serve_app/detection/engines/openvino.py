@@ -1,4 +1,4 @@
-"""The candidate's other engine: the same graph on OpenVINO, in fp32 or bf16. Opened by `engines`; imports no torch."""
+"""The exported graph on OpenVINO, in fp32 or bf16. Opened by `engines.open`; imports no torch."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoDetector:
-    """A compiled model, fed with the position embeddings of each image's patch grid."""
+    """A compiled model that gets the position embeddings of each image's patch grid as inputs."""
 
     def __init__(self, folder: Path, manifest: artifact.Manifest, settings: OnnxSettings) -> None:
         """Load a verified artifact. Raises UnreadableModel when OpenVINO cannot compile it."""
@@ -30,7 +30,7 @@ class OpenVinoDetector:
         )
 
     def infer(self, pixels: Pixels) -> RawOutputs:
-        """Run the graph."""
+        """Run the graph on (batch, 3, height, width) pixels."""
         outputs = self._request.infer(self._positions.feeds(pixels), share_inputs=True)
         return RawOutputs(*(np.asarray(outputs[name], np.float32) for name in (LOGITS, BOXES)))
 
@@ -40,10 +40,10 @@ def _compile(path: Path, precision: str, settings: OnnxSettings) -> ov.CompiledM
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": settings.threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # the cores are shared with the other arm
+        "ENABLE_CPU_PINNING": False,  # the cores are shared with the other backend
     }
     try:
         return ov.Core().compile_model(path, "CPU", options)
-    except Exception as error:  # OpenVINO raises RuntimeError of many kinds
+    except Exception as error:  # OpenVINO does not document what it raises
         first_line = str(error).strip().splitlines()[0]
         raise UnreadableModel(f"openvino {ov.__version__} cannot load {path}: {first_line}") from error

@@ -1,7 +1,7 @@
-"""Position embeddings for any patch grid, computed outside the graph and cached. Called by the ONNX arm's engines.
+"""Position embeddings for any patch grid, computed outside the graph and cached. Called by the ONNX backend's engines.
 
-They depend on the grid alone, so a graph that interpolates them at each call, as an ordinary export does, repeats
-the same bicubic work for every image and every layer.
+They depend on the grid alone. A graph that interpolates them itself, as ordinary exports do, repeats the same bicubic
+interpolation for every image and every layer.
 """
 
 import threading
@@ -17,21 +17,22 @@ from serve_app.detection.spec import MID_POSITIONS, PIXELS, POSITIONS, ModelSpec
 
 Array = NDArray[np.float32]
 
-# Keys' kernel parameter as torch.nn.functional.interpolate(mode="bicubic") has it (Keys 1981, a = -0.75)
+# Parameter a of the cubic convolution kernel (Keys 1981), as torch.nn.functional.interpolate(mode="bicubic") sets it
 _A = -0.75
 
 
 class GridPositions(NamedTuple):
-    """Embeddings for one grid: `initial` is (1, tokens, hidden); `mid` (layers - 1, 1, tokens, hidden) or None."""
+    """Embeddings for one grid: `initial` is (1, tokens, hidden), `mid` is (layers - 1, 1, tokens, hidden) or None."""
 
     initial: Array
     mid: Array | None
 
 
 class PositionEmbeddings:
-    """The trained embeddings of one checkpoint, resized to a grid on demand; the latest grids are kept.
+    """The trained embeddings of one checkpoint, resized to a grid on demand; the grids used last are cached.
 
-    They are large (57 MB for YOLOS-small at 800x1056), so the cache is bounded by `budget` bytes, not by their number.
+    The cache is limited by `budget`, in bytes: one grid takes 57 MB for YOLOS-small at 800x1056. A single grid over the
+    budget is cached all the same.
     """
 
     def __init__(self, initial: Array, mid: Array | None, spec: ModelSpec, budget: int = 128_000_000) -> None:
@@ -55,7 +56,7 @@ class PositionEmbeddings:
         return feeds
 
     def for_grid(self, rows: int, columns: int) -> GridPositions:
-        """The embeddings of a grid. Safe for concurrent calls; of two that miss the cache, one waits for the other."""
+        """The embeddings of a grid of patches. Safe for concurrent calls: each grid is computed by one, others wait."""
         key = (rows, columns)
         with self._cache_free:
             if key not in self._cache:
@@ -73,7 +74,7 @@ class PositionEmbeddings:
         result = np.empty((*lead, resized.stop + self._detection_tokens, hidden), np.float32)
         result[..., : resized.start, :] = tokens[..., : patches.start, :]
         result[..., resized.stop :, :] = tokens[..., patches.stop :, :]
-        # Sparse, since each output has 16 sources; and unlike a BLAS product it wakes no further threads.
+        # A sparse matrix: each output has 16 sources, and unlike a BLAS product it starts no further threads.
         rows, columns = (_bicubic(old, new) for old, new in zip(self._grid, grid, strict=True))
         matrix = kron(rows, columns, format="csr")
         for index in np.ndindex(*lead):
@@ -86,9 +87,9 @@ def _size(positions: GridPositions) -> int:
 
 
 def _bicubic(old: int, new: int) -> csr_array:
-    """The (new, old) matrix of bicubic interpolation, pixel centres aligned, borders repeated."""
+    """The (new, old) matrix of bicubic interpolation (Keys 1981), pixel centres aligned, borders repeated."""
     matrix = np.zeros((new, old), np.float32)
-    # Rounded to float32 where torch rounds (scale, then coordinate): its rounding is part of the answer.
+    # Rounded to float32 where torch rounds, first the scale, then the coordinate; otherwise the results would differ.
     source = (float(np.float32(old / new)) * (np.arange(new) + 0.5) - 0.5).astype(np.float32)
     base = np.floor(source).astype(int)
     for offset in (-1, 0, 1, 2):

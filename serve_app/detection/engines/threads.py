@@ -1,4 +1,7 @@
-"""Thread settings that a library reads only while it loads. Called by the deployments before an engine is imported."""
+"""Thread settings that a library reads only while it loads. Called before an engine is imported.
+
+The callers are the deployments and the export.
+"""
 
 import os
 
@@ -6,12 +9,12 @@ _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def reserve(threads: int, spinning: bool) -> None:
-    """Set this process's OpenMP and MKL threads; a no-op for libraries that are loaded already.
+    """Set the number of this process's OpenMP and MKL threads. Has no effect on libraries that are loaded already.
 
-    Without `spinning`, threads sleep while they wait. By default OpenMP's burn their core for a while: free on a
-    machine of one's own, but on shared cores each barrier then waits for a thread that waits for a core.
+    With `spinning`, OpenMP's default, a waiting thread keeps its core busy for a while; on idle cores it reacts faster.
+    Without it, waiting threads sleep: on shared cores a spinning thread takes the core from the one it waits for.
     """
     for name in _COUNTS:
         os.environ[name] = str(threads)
     os.environ["OMP_WAIT_POLICY"] = "ACTIVE" if spinning else "PASSIVE"
-    os.environ["KMP_BLOCKTIME"] = "200" if spinning else "0"  # Intel's OpenMP has its own name for it
+    os.environ["KMP_BLOCKTIME"] = "200" if spinning else "0"  # milliseconds; Intel's OpenMP reads this instead

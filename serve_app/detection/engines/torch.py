@@ -1,4 +1,4 @@
-"""The incumbent engine: transformers' own YOLOS on PyTorch with SDPA attention. Loaded by TorchDeployment."""
+"""YOLOS of transformers on PyTorch, with SDPA attention. Opened by TorchDeployment, and by the export as reference."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ class TorchDetector:
     """YolosForObjectDetection from safetensors weights, in inference mode."""
 
     def __init__(self, folder: Path, settings: TorchSettings) -> None:
-        """Load the checkpoint in `folder`; raises ConfigurationError when the device or the CPU does not fit."""
+        """Load the checkpoint in `folder`. Raises ConfigurationError when the device or the CPU does not fit."""
         if settings.device != "cpu" and not torch.cuda.is_available():
             raise ConfigurationError(f"device {settings.device}: this machine offers PyTorch no CUDA; set device: cpu")
         if settings.device == "cpu":
@@ -39,6 +39,6 @@ class TorchDetector:
 
     @torch.inference_mode()
     def infer(self, pixels: Pixels) -> RawOutputs:
-        """Run the model; outputs come back as float32 on the CPU."""
+        """Run the model on (batch, 3, height, width) pixels; the outputs are float32 arrays on the CPU."""
         output = self._model(torch.from_numpy(pixels).to(self._device, self._dtype))
         return RawOutputs(output.logits.float().cpu().numpy(), output.pred_boxes.float().cpu().numpy())

@@ -9,7 +9,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from demo.draw import main
+from demo.draw import CHECKPOINT, draw, main
+from serve_app.detection.model.checkpoint import read_spec
 from serve_app.schemas import Box, Detection, DetectResponse, ImageSize, Problem
 
 FOUND = DetectResponse(
@@ -50,6 +51,18 @@ def test_the_picture_shows_the_box_at_its_place(run: Run, tmp_path: Path) -> Non
         assert drawn.size == (360, 480)  # 480 pixels high, the photo's proportions
         assert drawn.getpixel((60, 200)) != (255, 255, 255)  # xmin 10 of 60 is 60 of 360
         assert drawn.getpixel((180, 200)) == (255, 255, 255)
+
+
+def test_each_label_of_the_demo_checkpoint_has_a_colour_of_its_own(photo: Path) -> None:
+    box = Box(xmin=10, ymin=30, xmax=50, ymax=60)
+
+    def colour(label: str) -> object:
+        answer = FOUND.model_copy(update={"detections": [Detection(label=label, score=0.9, box=box)]})
+        return draw(photo, answer).getpixel((60, 300))  # on the left edge of the box
+
+    labels = read_spec(CHECKPOINT).labels
+    assert len({colour(label) for label in labels}) == len(labels) == 8
+    assert colour("a label of another checkpoint") == colour(labels[0])
 
 
 @pytest.mark.parametrize(

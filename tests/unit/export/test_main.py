@@ -22,7 +22,7 @@ APP.command()(command.main)
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "reserve", lambda *_, **__: None)
+    monkeypatch.setattr(threads, "reserve", lambda *_, **__: None)  # it would change this process's environment
 
 
 def run(*arguments: str | Path) -> Result:
@@ -41,6 +41,12 @@ def test_success_tells_what_agreed(tiny: Path, tiny_artifact: Path, monkeypatch:
     assert result.exit_code == 0
     assert asked == [Request(str(tiny), None, Path("somewhere"), None, 0.02, "int8")]
     assert "36 detections over 0.5 on 12 images agree" in result.stdout
+
+
+def test_a_current_artifact_is_left_alone(tiny: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "write", lambda *_, **__: pytest.fail("exported again"))
+    result = run("--checkpoint", tiny, "--out", tiny_artifact, "--if-stale")
+    assert (result.exit_code, result.stdout) == (0, f"{tiny_artifact} is current\n")
 
 
 def test_a_failed_gate_is_exit_1_with_the_worst_cases(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -78,6 +79,22 @@ def test_a_checkpoint_becomes_an_artifact_that_is_exact(asked: Asked, tiny: Path
     assert is_current(request.out, str(tiny), None)
     assert left_over(request.out) == []
     assert said == [Kept.heads, "comparing both engines on 12 images"]
+
+
+def test_an_int8_draft_holds_the_quantised_graph_and_its_hash(
+    tiny: Path, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copied(_: object, spec: object, path: Path) -> None:
+        shutil.copyfile(tiny_artifact / artifact.MODEL, path)
+
+    monkeypatch.setattr(write.graph, "write_graph", copied)
+    said: list[str] = []
+    draft = write.build(tmp_path, tiny, "tiny", "int8", said.append, Kept.first)
+    assert said == ["tracing tiny", f"quantising all but {Kept.first}"]
+    assert (draft.checkpoint, draft.precision, draft.parity) == ("tiny", "int8", None)
+    assert draft.files == {name: artifact.file_hash(tmp_path / name) for name in (artifact.MODEL, artifact.POSITIONS)}
+    operators = {node.op_type for node in onnx.load(tmp_path / artifact.MODEL).graph.node}
+    assert "MatMulInteger" in operators
 
 
 @pytest.mark.usefixtures("built")

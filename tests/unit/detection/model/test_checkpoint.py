@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
 
 from serve_app.detection.model.checkpoint import fingerprint, read_spec, resolve
 from serve_app.errors import ConfigurationError
@@ -43,6 +44,11 @@ def test_the_size_of_old_processors_is_understood(folder: Path) -> None:
     spec = read_spec(folder)
     assert (spec.resize.shortest_edge, spec.resize.longest_edge) == (512, 864)
     assert spec.mean == (0.485, 0.456, 0.406)
+
+
+def test_a_missing_longest_edge_is_that_of_transformers(folder: Path) -> None:
+    write(folder, CONFIG, {"size": {"shortest_edge": 512}})
+    assert read_spec(folder).resize.longest_edge == YolosImageProcessorPil().size["longest_edge"]
 
 
 @pytest.mark.parametrize(
