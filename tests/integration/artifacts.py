@@ -1,4 +1,4 @@
-"""Artifacts in every state of disrepair, for the tests of the ONNX arm: each a real folder, made from the good one."""
+"""Damaged artifacts for the tests of the ONNX backend: each function damages a copy of the good artifact."""
 
 import json
 import shutil
@@ -49,12 +49,12 @@ def foreign(folder: Path) -> None:
 
 
 def no_manifest(folder: Path) -> None:
-    """A manifest that is no JSON."""
+    """A manifest that is not JSON."""
     (folder / artifact.MANIFEST).write_text("{")
 
 
 def unknown_opset(folder: Path) -> None:
-    """A graph of a newer operator set than any runtime knows, with a manifest that fits it."""
+    """A graph of an operator set that no runtime knows yet, with a manifest that fits it."""
 
     def edit(model: onnx.ModelProto) -> None:
         for entry in model.opset_import:
@@ -71,7 +71,7 @@ def not_a_number(folder: Path) -> None:
 
 
 def wrong_shape(folder: Path) -> None:
-    """A graph whose boxes are turned on their side for any image but the black one."""
+    """A graph whose boxes are transposed for any image but the black one."""
     _reshape_boxes(folder, lambda queries: [1, 4, queries])
 
 
@@ -93,7 +93,7 @@ def _reshape_boxes(folder: Path, bad: Callable[[int], list[int]]) -> None:
 
 
 def edit_model(folder: Path, edit: Callable[[onnx.ModelProto], None]) -> None:
-    """Change the graph and put its new hash into the manifest: what only a wrong export could produce."""
+    """Change the graph and put its new hash into the manifest: a wrong export would leave this."""
     path = folder / artifact.MODEL
     model = onnx.load(path)
     edit(model)

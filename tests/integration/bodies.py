@@ -1,4 +1,4 @@
-"""Hostile request bodies, made from a seed: damaged images of six formats, bombs, broken forms and JSON."""
+"""Request bodies that are not photos: a slow image, and hostile ones from a seed (damaged, bombs, broken forms)."""
 
 import base64
 import io
@@ -27,6 +27,13 @@ class Hostile(NamedTuple):
     body: bytes
     headers: list[tuple[str, str]]
     query: list[tuple[str, str]]
+
+
+def slow_to_decode() -> bytes:
+    """A PNG of few bytes and 12 million pixels: quick to send, and hundreds of milliseconds of work for a backend."""
+    with io.BytesIO() as buffer:
+        Image.new("RGB", (4000, 3000), "white").save(buffer, "PNG")
+        return buffer.getvalue()
 
 
 def hostile_requests(seed: int, count: int) -> Iterator[Hostile]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from bench.service import ROOT, Service, artifact_of_the_checkout
+from serve_app.local import deploy
 from serve_app.local.modes import Mode
 from serve_app.local.node import Node, running
 from serve_app.local.ports import Ports, free_port
@@ -17,6 +18,7 @@ __all__ = ["PHOTOS", "ROOT", "Service", "artifact_of_the_checkout"]
 
 PHOTOS = sorted((ROOT / "demo/photos").glob("*.jpg"))
 JPEG = {"Content-Type": "image/jpeg"}
+_DEPLOYMENTS = {"torch": "TorchDeployment", "onnx": "OnnxDeployment"}
 
 
 @pytest.fixture(scope="session")
@@ -38,31 +40,51 @@ def _service(node: Node) -> Service:
 
 @pytest.fixture
 def service(_service: Service) -> Service:
-    """The running service, put back to the shipped configuration, with both breakers closed."""
-    _service.deploy()
-    left_alone = [name for name, arm in _service.readyz()["backends"].items() if arm["breaker_open"]]
-    for name in left_alone:
-        _close_breaker(_service, name)
-    if left_alone:
-        _service.deploy()
+    """The running service as `restore` leaves it."""
+    restore(_service)
     return _service
 
 
-def _close_breaker(service: Service, name: str) -> None:
-    """Send requests until one was the probe: the test before left this arm alone for some seconds."""
-    service.deploy(Router={"onnx_fraction": float(name == "onnx")})
+def restore(service: Service) -> None:
+    """Put the service back to the shipped configuration, with both backends in use, whatever the last test left."""
+    if not _is_as_shipped(service):
+        service.deploy()
+    eventually(lambda: _both_ready(service))
+    _close_breakers(service)
 
-    def is_closed() -> bool:
+
+def _is_as_shipped(service: Service) -> bool:
+    application, shipped = service.application(), service.config({})["applications"][0]
+    return bool(application["status"] == "RUNNING" and shipped.items() <= application["deployed_app_config"].items())
+
+
+def _both_ready(service: Service) -> bool:
+    """Whether the router has heard from both backends, and from the replicas that Serve knows."""
+    state, pids = deploy.readiness(service.node), service.pids()
+    return state is not None and all(
+        backend["state"] == "ready" and [backend["pid"]] == pids[_DEPLOYMENTS[name]]
+        for name, backend in state["backends"].items()
+    )
+
+
+def _close_breakers(service: Service) -> None:
+    """The test before may have left a backend alone for some seconds: send requests until one was the probe."""
+
+    def is_closed(name: str) -> bool:
         httpx.post(f"{service.url}/detect", content=PHOTOS[1].read_bytes(), headers=JPEG, timeout=60, trust_env=False)
         return not service.readyz()["backends"][name]["breaker_open"]
 
-    eventually(is_closed)
+    if left_alone := [name for name, backend in service.readyz()["backends"].items() if backend["breaker_open"]]:
+        for name in left_alone:
+            service.deploy(Router={"onnx_fraction": float(name == "onnx")})
+            eventually(lambda name=name: is_closed(name))  # type: ignore[misc]
+        service.deploy()
 
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
     """An HTTP client of the service."""
-    with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=service.url, timeout=60, trust_env=False, verify=False) as client:
         yield client
 
 
@@ -74,7 +96,7 @@ def photo() -> bytes:
 
 @pytest.fixture(scope="session")
 def small_photo(photo: bytes) -> bytes:
-    """The sample image scaled down, for tests that send thousands."""
+    """The sample image scaled down, for tests that send hundreds."""
     with Image.open(io.BytesIO(photo)) as image, io.BytesIO() as buffer:
         image.resize((160, 120)).save(buffer, "JPEG")
         return buffer.getvalue()

@@ -20,7 +20,7 @@ from tests.config.prometheus_tools import FOLDER, find_tool
 # That the shipped durations do what they should is tested with promtool.
 WINDOWS = {"5m": "30s", "6m": "35s"}
 ALERT_FOR_S = 2
-PATIENCE_S = 90
+PATIENCE_S = 180
 
 Labels = dict[str, str]
 Matrix = list[tuple[Labels, list[tuple[float, float]]]]
@@ -61,13 +61,18 @@ class Prometheus:
         done: Callable[[float], bool] = lambda value: not math.isnan(value),
         meanwhile: Callable[[], None] = lambda: None,
     ) -> float:
-        """Poll until the expression's value is as wanted, doing `meanwhile`; how long that takes is not judged."""
+        """Poll until the expression's value is as wanted, calling `meanwhile` between the polls."""
         deadline = time.monotonic() + PATIENCE_S
         while not done(value := self.number(expr)):
             assert time.monotonic() < deadline, f"{expr} is {value}"
             meanwhile()
             time.sleep(0.5)
         return value
+
+    def wait_for_scrape(self) -> None:
+        """Wait until every target was scraped once more, by a scrape that began after this call."""
+        now = time.time()
+        self.wait_for("min(timestamp(up))", lambda scraped: scraped > now)
 
     def wait_for_alert(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Wait until an alert fires, or has fired."""
@@ -87,7 +92,7 @@ def watching(node: Node, folder: Path) -> Iterator[Prometheus]:
         job.pop("scrape_interval", None)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     for name in config["rule_files"]:
-        # But for the 2 minutes of the alert that nothing arrives: a busy machine is no silence.
+        # The 2 minutes of DetectNotObserved stay: on a busy machine no series may arrive for some seconds.
         text = re.sub(r"for: (1|5|10)m", f"for: {ALERT_FOR_S}s", (folder / name).read_text())
         (folder / name).write_text(in_short_windows(text))
     with (

@@ -1,4 +1,4 @@
-"""A short round of `make chaos`: the same faults under the same clients, and what must hold of any machine."""
+"""A short round of `make chaos`: the same faults and clients, and what must hold on any machine."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from bench.chaos.faults import freeze_replicas, kill_replicas, kill_routers
 from bench.service import Service
 
 pytestmark = pytest.mark.integration
-DYING_S = 2.0  # until the system has closed a killed process' sockets, it still takes connections
+DYING_S = 2.0  # a killed process takes connections until the system has closed its sockets
 
 
 @pytest.fixture
@@ -15,14 +15,14 @@ def target(service: Service, photo: bytes) -> Target:
     return Target(service.url, photo)
 
 
-def test_killing_both_arms_in_turn_fails_no_request(service: Service, target: Target) -> None:
+def test_killing_both_backends_in_turn_fails_no_request(service: Service, target: Target) -> None:
     result = kill_replicas(service, target, "both in turn", ["OnnxDeployment", "TorchDeployment"])
     assert result.failed == []
     assert result.rescued > 0
     assert len(result.recoveries) == 2
 
 
-def test_freezing_each_arm_fails_no_request(service: Service, target: Target) -> None:
+def test_freezing_each_backend_fails_no_request(service: Service, target: Target) -> None:
     result = freeze_replicas(service, target, ["OnnxDeployment", "TorchDeployment"], seconds=4)
     assert result.failed == []
     assert result.rescued > 0

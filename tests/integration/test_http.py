@@ -4,12 +4,13 @@ import base64
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import pytest
 
+from serve_app.local import deploy
 from tests.integration.conftest import JPEG, PHOTOS, ROOT, Service
+from tests.integration.faults import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 CLOTHING = ROOT.parent / "shared/data/clothing/validation"
@@ -20,23 +21,21 @@ def boxes_of(response: httpx.Response) -> list[dict[str, float]]:
     return [detection["box"] for detection in response.json()["detections"]]
 
 
-@pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.name)
-def test_both_arms_find_the_same_in_every_sample(service: Service, client: httpx.Client, path: Path) -> None:
+def test_both_backends_find_the_same_in_every_sample(service: Service, client: httpx.Client) -> None:
     service.deploy(Router={"allow_override": True})
-    answers = {
-        backend: client.post(
-            "/detect?threshold=0.05",
-            content=path.read_bytes(),
-            headers=JPEG | {"X-Backend": backend},
-        ).json()
-        for backend in ("torch", "onnx")
-    }
-    torch, onnx = answers["torch"]["detections"], answers["onnx"]["detections"]
-    assert torch, "nothing was found"
-    assert [d["label"] for d in torch] == [d["label"] for d in onnx]
-    for one, two in zip(torch, onnx, strict=True):
-        assert one["score"] == pytest.approx(two["score"], abs=1e-3)
-        assert one["box"] == pytest.approx(two["box"], abs=1.0)
+    for path in PHOTOS:
+        url, photo = "/detect?threshold=0.05", path.read_bytes()
+        torch, onnx = (
+            client.post(url, content=photo, headers=JPEG | {"X-Backend": backend})
+            .raise_for_status()
+            .json()["detections"]
+            for backend in ("torch", "onnx")
+        )
+        assert torch, f"nothing was found in {path.name}"
+        assert [d["label"] for d in torch] == [d["label"] for d in onnx], path.name
+        for one, two in zip(torch, onnx, strict=True):
+            assert one["score"] == pytest.approx(two["score"], abs=1e-3), path.name
+            assert one["box"] == pytest.approx(two["box"], abs=1.0), path.name
 
 
 @pytest.mark.photos
@@ -98,11 +97,9 @@ def test_readiness_tells_policy_and_backends(service: Service) -> None:
 def test_a_wrong_policy_is_refused_and_the_last_good_one_stays(
     service: Service, detect: Callable[..., httpx.Response]
 ) -> None:
-    from serve_app.local import deploy
-
     service.deploy(Router={"onnx_fraction": 1.0})
     deploy.deploy(service.node, service.config({"Router": {"onnx_fraction": 7}}))
-    state = deploy.wait_until(service.node, lambda state: state["policy_error"] is not None, 60)
+    state = deploy.wait_until(service.node, lambda state: state["policy_error"] is not None, PATIENCE_S)
     assert "Router.user_config.onnx_fraction" in state["policy_error"]
     assert state["policy"]["onnx_fraction"] == 1.0
     assert detect().json()["backend"] == "onnx"

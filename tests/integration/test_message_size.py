@@ -1,4 +1,4 @@
-"""A body that the transport between the replicas does not take: told to the client, counted, and no arm is shut off."""
+"""A body that the transport between the replicas does not take: told to the client, counted, and no breaker opens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from bench.service import Overrides
 from tests.integration.conftest import Service
-from tests.integration.faults import counts
+from tests.integration.faults import Grows, counts
 
 pytestmark = pytest.mark.integration
 
@@ -28,17 +28,18 @@ class NarrowTransport(Service):
 
 
 def test_a_body_larger_than_a_message_may_be_is_told_and_counted(
-    service: Service, client: httpx.Client, detect: Callable[..., httpx.Response], photo: bytes
+    service: Service, detect: Callable[..., httpx.Response], photo: bytes
 ) -> None:
     NarrowTransport(service.node).deploy(Router={"onnx_fraction": 1.0})
     large = photo + bytes(LIMIT)  # what follows the end of a JPEG does not matter, only its size
-    with (
-        counts(client, TIMES, "detect_fallbacks_total", assigned="onnx", reason="message_too_large"),
-        counts(client, TIMES, "detect_requests_total", assigned="onnx", backend="onnx", outcome="failed"),
+    with counts(
+        service,
+        Grows(TIMES, "detect_fallbacks_total", assigned="onnx", reason="message_too_large"),
+        Grows(TIMES, "detect_requests_total", assigned="onnx", backend="onnx", outcome="failed"),
     ):
         for _ in range(TIMES):
             assert_too_large(detect(large))
-    # The body is to blame, not the arm: both go on, also for the next client.
+    # The body is to blame, not the backend: both go on, also for the next client.
     assert not any(backend["breaker_open"] for backend in service.readyz()["backends"].values())
     small = detect()
     assert (small.status_code, small.json()["backend"]) == (200, "onnx")

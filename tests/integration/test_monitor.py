@@ -1,4 +1,4 @@
-"""`make monitor` on a running service: it prints where Prometheus is, and takes it along when it ends."""
+"""`make monitor` on a running service: it prints where Prometheus is, and ends it on Ctrl-C."""
 
 import signal
 import subprocess

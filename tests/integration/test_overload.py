@@ -1,6 +1,7 @@
-"""Four times what the machine can do: everything is answered or refused as documented, and afterwards all is normal."""
+"""Four times the machine's capacity: every request is answered or refused as documented, and then all is normal."""
 
 import concurrent.futures
+import contextlib
 from collections.abc import Callable
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 from bench.chaos.clients import Target
 from bench.chaos.overload import Overload, overload
 from bench.service import Service
-from tests.integration.faults import counted, counts, eventually, frozen
+from tests.integration.faults import PATIENT, Grows, counted, counts, eventually, frozen
 
 pytestmark = pytest.mark.integration
 
@@ -19,34 +20,41 @@ STORMS = 3
 
 def test_a_storm_is_answered_or_refused_and_passes(service: Service, photo: bytes) -> None:
     pids = service.pids()
-    result = real_overload(service, Target(service.url, photo))
+    result = real_overload(service, Target(service.url, photo))  # it also waits until all is as quick as before
     assert {sent.status for sent in result.at_capacity} == {200}
     assert result.accepted
     assert result.bytes_at_most - result.bytes_before < MOST_GROWTH
-    assert result.recovery_s < 30  # measured in docs/reliability.md; this machine may be busy with more than us
     assert service.pids() == pids
 
 
 def real_overload(service: Service, target: Target) -> Overload:
-    """Where the machine became faster after its capacity was measured, the storm was none, and is taken anew."""
+    """A storm in which something was refused, and which passed.
+
+    The figures compare the machine with itself some seconds earlier. Where other programs came or went meanwhile, the
+    storm is repeated: either it was none, or nothing is as quick as before.
+    """
     for _ in range(STORMS):
-        result = overload(service, target, seconds=5, slack=4)  # neighbours come and go
-        assert result.neither == []
-        if result.refused:
-            return result
-    raise AssertionError(f"nothing was refused in {STORMS} storms")
+        with contextlib.suppress(TimeoutError):
+            result = overload(service, target, seconds=5, slack=4)
+            assert result.neither == []
+            if result.refused:
+                return result
+    raise AssertionError(
+        f"in {STORMS} storms nothing was refused, or the service was not as quick as before afterwards"
+    )
 
 
 def test_with_every_place_taken_by_hanging_work_refusals_still_come(
-    service: Service, client: httpx.Client, detect: Callable[..., httpx.Response]
+    service: Service, detect: Callable[..., httpx.Response]
 ) -> None:
-    # Longer than a slow machine takes for all of it: neither Serve nor the deadline may end what hangs.
-    patient = {"options": {"health_check_timeout_s": 60}}
-    service.deploy(Router={"max_inflight": 2, "fallback": False, "deadline_s": 120}, TorchDeployment=patient)
+    # Neither Serve nor the deadline may end what hangs.
+    policy = {"max_inflight": 2, "fallback": False, "deadline_s": 120}
+    service.deploy(Router=policy, TorchDeployment={"options": PATIENT})
     (torch,) = service.pids()["TorchDeployment"]
-    with concurrent.futures.ThreadPoolExecutor(2) as pool, counts(client, 5, "detect_overloaded_total"), frozen(torch):
+    refusals = counts(service, Grows(5, "detect_overloaded_total"))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, refusals, frozen(torch):
         held = [pool.submit(detect, X_Request_Timeout_Ms="55000") for _ in range(2)]
-        eventually(lambda: counted(client, "detect_inflight", backend="torch") == 2)
+        eventually(lambda: counted(service, "detect_inflight", backend="torch") == 2)
         for _ in range(5):
             refused = detect()
             assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")

@@ -32,18 +32,18 @@ def post_many(url: str, photo: bytes, headers: Iterator[dict[str, str]], count: 
 
 def test_a_fraction_of_three_tenths_gives_exactly_that_share(service: Service, small_photo: bytes) -> None:
     service.deploy(Router={"onnx_fraction": 0.3})
-    answers = post_many(service.url, small_photo, itertools.repeat({}), 1000)
-    assert Counter(answer["assigned"] for answer in answers)["onnx"] == pytest.approx(300, abs=1)
+    answers = post_many(service.url, small_photo, itertools.repeat({}), 300)
+    assert Counter(answer["assigned"] for answer in answers)["onnx"] == 90  # of three blocks of 100
     assert all(answer["assigned"] == answer["backend"] for answer in answers)
 
 
-def test_clients_keep_their_arm_and_only_move_towards_onnx(service: Service, small_photo: bytes) -> None:
+def test_clients_keep_their_backend_and_only_move_towards_onnx(service: Service, small_photo: bytes) -> None:
     def assigned(fraction: float, count: int) -> list[str]:
         service.deploy(Router={"onnx_fraction": fraction, "experiment": "sticky"})
         keys = ({"X-Client-Id": f"client-{number}"} for number in range(count))
         return [answer["assigned"] for answer in post_many(service.url, small_photo, keys, count)]
 
-    first, again, raised = assigned(0.3, 200), assigned(0.3, 200), assigned(0.6, 200)
+    first, again, raised = assigned(0.3, 100), assigned(0.3, 100), assigned(0.6, 100)
     assert first == again
     moved = [(before, after) for before, after in zip(first, raised, strict=True) if before != after]
     assert moved
