@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench import machine, subjects
-from bench.contenders import Contender, available
-from bench.measure import Plan, Size, worker_order
-from bench.messages import Task
-from bench.process import Process
+from bench import machine
+from bench.engines import subjects
+from bench.engines.contenders import Contender, available
+from bench.engines.measure import Plan, Size, worker_order
+from bench.engines.messages import Task
+from bench.engines.process import Process
 from bench.statistics import ratio, turned
 from serve_app.errors import ConfigurationError
 

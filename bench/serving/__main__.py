@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from bench import machine
+from bench.engines.subjects import WORK
 from bench.plotting import require_matplotlib
 from bench.service import ROOT, artifact_of_the_checkout
 from bench.serving import contenders, environments, measure, report
 from bench.serving.contenders import PEERS, Contender, Name, Setup
 from bench.serving.generator import generator
 from bench.serving.measure import Bench, Plan, Row
-from bench.subjects import WORK
 from serve_app.errors import ConfigurationError
 
 _PHOTO = ROOT / "demo/photos/scene-3.jpg"

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from bench.processes import Processes
 from bench.service import ROOT, Service
 from bench.serving import environments
 from bench.serving.peers import detector
-from bench.serving.processes import Processes
 from serve_app.detection.agreement import compare
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode

@@ -13,12 +13,12 @@ import psutil
 import pytest
 from rich.console import Console
 
+from bench.processes import of_each
 from bench.service import ROOT
 from bench.serving.__main__ import run
 from bench.serving.contenders import Name, Setup
 from bench.serving.loads import Span
 from bench.serving.measure import Plan
-from bench.serving.processes import of_each
 
 pytestmark = pytest.mark.integration
 

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from bench import observability, unobserved
-from bench.observability import Round, Side
-from bench.scaling.processes import PARTS
+from bench.observability import __main__ as observability
+from bench.observability import unobserved
+from bench.observability.__main__ import Round, Side
+from bench.processes import PARTS
 from serve_app.observability.metrics import RouterMetrics
 from serve_app.settings import AppSettings
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import httpx
 import typer
 
-from bench.drawing import Source, draw
+from bench.picture.drawing import Source, draw
 from bench.service import ROOT, Service, artifact_of_the_checkout
 from serve_app.local import monitor
 from serve_app.local.node import running

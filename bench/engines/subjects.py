@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.flops import Shape
+from bench.engines.flops import Shape
 from serve_app.detection.agreement import TOLERANCE
 from serve_app.detection.model import artifact, checkpoint
 from serve_app.detection.model.artifact import Precision

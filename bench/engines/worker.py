@@ -1,4 +1,4 @@
-"""One engine in a process of its own, driven over its pipes. Started by `bench.process`, never by hand.
+"""One engine in a process of its own, driven over its pipes. Started by `bench.engines.process`, never by hand.
 
 Two engines in one process fight over threads, and their memory could not be told apart.
 """
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from bench.messages import Answer, Order, Task
+from bench.engines.messages import Answer, Order, Task
 from serve_app.detection.engines import threads
 from serve_app.detection.model import artifact
 from serve_app.detection.spec import Detector, RawOutputs

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench import subjects
-from bench.contenders import REFERENCE, Contender
-from bench.flops import operations
-from bench.messages import Order, Task
-from bench.process import Process
-from bench.report import Row
+from bench.engines import subjects
+from bench.engines.contenders import REFERENCE, Contender
+from bench.engines.flops import operations
+from bench.engines.messages import Order, Task
+from bench.engines.process import Process
+from bench.engines.report import Row
+from bench.engines.subjects import Subject
 from bench.statistics import median, ratio, turned
-from bench.subjects import Subject
 from export import parity, samples
 from serve_app.detection.agreement import TOLERANCE
 from serve_app.detection.model import checkpoint

@@ -24,10 +24,8 @@ import numpy as np
 import typer
 from PIL import Image
 
-from bench.scaling import processes
-from bench.scaling.processes import PARTS, Part
+from bench.processes import PARTS, Part, Processes, cpu_between, used
 from bench.service import ROOT, Service, artifact_of_the_checkout
-from bench.serving.processes import Processes
 from serve_app.errors import ConfigurationError
 from serve_app.local import monitor
 from serve_app.local.modes import Mode
@@ -53,7 +51,7 @@ _QUEUE = {"options": {"max_ongoing_requests": 200, "max_queued_requests": 200}}
 class Unobserved(Service):
     """The shipped service without its series."""
 
-    import_path = "bench.unobserved:app"
+    import_path = "bench.observability.unobserved:app"
 
 
 class Round(NamedTuple):
@@ -113,10 +111,10 @@ def _alone(service: Service, others: Iterable[Service]) -> Iterator[None]:
 
 
 def _round(service: Service, rate: float, seconds: float) -> Round:
-    before, began = processes.used(service.node), time.perf_counter()
+    before, began = used(service.node), time.perf_counter()
     latencies = asyncio.run(_drive(service.url, _image(), rate, seconds))
-    elapsed, after = time.perf_counter() - began, processes.used(service.node)
-    spent = processes.cpu_between(before, after)
+    elapsed, after = time.perf_counter() - began, used(service.node)
+    spent = cpu_between(before, after)
     return Round(statistics.median(latencies), {part: cpu / elapsed for part, cpu in spent.items()})
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench import report
-from bench.report import Row
+from bench.engines import report
+from bench.engines.report import Row
 from bench.statistics import Ratio
 
 REFERENCE = Row("demo", 224, 288, "torch fp32", 0.0234, Ratio(1, 1, 1), 2 * 10**9, 400 * 10**6, 0, 0, 0)

@@ -7,11 +7,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench import engines, subjects
-from bench.measure import Plan
-from bench.report import Row
+from bench.engines import __main__ as engines
+from bench.engines import subjects
+from bench.engines.measure import Plan
+from bench.engines.report import Row
+from bench.engines.subjects import Subject
 from bench.statistics import Ratio
-from bench.subjects import Subject
 from serve_app.errors import ConfigurationError
 
 APP = typer.Typer()

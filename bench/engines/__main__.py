@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import machine, report, subjects
-from bench.contenders import available
-from bench.flops import measured_peak
-from bench.measure import Plan, measure
+from bench import machine
+from bench.engines import report, subjects
+from bench.engines.contenders import available
+from bench.engines.flops import measured_peak
+from bench.engines.measure import Plan, measure
+from bench.engines.subjects import Subject
 from bench.plotting import require_matplotlib
-from bench.subjects import Subject
 from serve_app.errors import ConfigurationError
 
 _QUICK_ROUNDS = 3

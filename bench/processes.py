@@ -1,13 +1,18 @@
-"""Every process of one contender: what they cost, stopping them between turns, ending them. For the contenders."""
+"""The processes of a server or a Ray node: what they cost, which part they play, stopping and ending them.
+
+Used by `bench.serving` and `bench.observability`.
+"""
 
 import contextlib
 import math
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple, TypeVar
 
 import psutil
+
+from serve_app.local.node import Node
 
 _PATIENCE_S = 5.0
 T = TypeVar("T")
@@ -80,3 +85,47 @@ def lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+Part = Literal["router", "arm", "proxy", "haproxy", "controller", "agent", "rest of Ray"]
+PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "arm", "controller", "agent", "rest of Ray")
+# Ray's workers carry the name of their actor in their command line.
+_TITLES: dict[str, Part] = {
+    "ray::ServeReplica:detect:Router": "router",
+    "ray::ServeReplica:": "arm",
+    "ray::ProxyActor": "proxy",
+    "ray::ServeController": "controller",
+    "ray::DashboardAgent": "agent",
+}
+
+
+class Used(NamedTuple):
+    """One process: its part, and the CPU seconds since its start."""
+
+    part: Part
+    cpu: float
+
+
+def part_of(name: str, title: str) -> Part:
+    """The part of a process, from its name and the beginning of its command line."""
+    if name.startswith("haproxy"):
+        return "haproxy"
+    return next((part for start, part in _TITLES.items() if title.startswith(start)), "rest of Ray")
+
+
+def used(node: Node) -> dict[int, Used]:
+    """What every living process of the node has used, by process id."""
+
+    def figure(process: psutil.Process) -> tuple[int, Used]:
+        title = (process.cmdline() or [""])[0]
+        return process.pid, Used(part_of(process.name(), title), sum(process.cpu_times()[:2]))
+
+    return dict(of_each(node.processes(), figure))
+
+
+def cpu_between(before: Mapping[int, Used], after: Mapping[int, Used]) -> dict[Part, float]:
+    """CPU seconds by part, of the processes that lived all the time."""
+    cpu: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
+    for pid in before.keys() & after.keys():
+        cpu[after[pid].part] += after[pid].cpu - before[pid].cpu
+    return cpu

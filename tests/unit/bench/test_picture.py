@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.drawing import Source, draw
+from bench.picture.drawing import Source, draw
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     plain = httpx.Client
     monkeypatch.setattr(
-        "bench.drawing.httpx.Client",
+        "bench.picture.drawing.httpx.Client",
         lambda **_: plain(base_url="http://prometheus", transport=httpx.MockTransport(answer)),
     )
     return expressions

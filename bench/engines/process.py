@@ -1,4 +1,4 @@
-"""A `bench.worker` seen from the outside: a detector like any other that also says what a call cost."""
+"""A `bench.engines.worker` seen from the outside: a detector like any other that also says what a call cost."""
 
 import pickle
 import subprocess
@@ -7,7 +7,7 @@ import tempfile
 from types import TracebackType
 from typing import Any, Self
 
-from bench.messages import Answer, Order, Task
+from bench.engines.messages import Answer, Order, Task
 from serve_app.detection.spec import EngineInfo, Pixels, RawOutputs
 from serve_app.errors import ConfigurationError
 
@@ -18,7 +18,7 @@ class Process:
     def __init__(self, order: Order) -> None:
         """Raises ConfigurationError, with the worker's last words, if it does not come up."""
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit; an unread pipe would fill and stop the worker
-        command = [sys.executable, "-m", "bench.worker"]
+        command = [sys.executable, "-m", "bench.engines.worker"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr)
         self._send(order)
         self.info: EngineInfo = self._receive()

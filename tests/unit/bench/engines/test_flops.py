@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.flops import Shape, measured_peak, operations
+from bench.engines.flops import Shape, measured_peak, operations
 from export.graph import load_model
 from tests.checkpoints import LABELS, TOKENS
 

@@ -1,4 +1,4 @@
-"""What `bench.process` and `bench.worker` say to each other: an order first, then tasks for answers."""
+"""What `bench.engines.process` and `bench.engines.worker` say to each other: an order first, then tasks for answers."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import contenders
-from bench.contenders import REFERENCE, Contender, available
+from bench.engines import contenders
+from bench.engines.contenders import REFERENCE, Contender, available
 from serve_app.detection.engines import cpu
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import machine, measure, subjects
-from bench.contenders import REFERENCE, Contender
-from bench.messages import Order, Task
-from bench.process import Process
+from bench import machine
+from bench.engines import measure, subjects
+from bench.engines.contenders import REFERENCE, Contender
+from bench.engines.messages import Order, Task
+from bench.engines.process import Process
+from bench.engines.subjects import Subject
 from bench.statistics import Ratio
-from bench.subjects import Subject
 from serve_app.errors import ConfigurationError
 
 CANDIDATE = Contender("onnxruntime", "fp32")

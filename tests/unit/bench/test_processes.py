@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from bench.serving.processes import Processes, lives
+from bench.processes import Processes, lives
 
 # A leader with a child in its session and one in a session of its own, as BentoML's supervisor starts them.
 SCRIPT = """
