@@ -1,22 +1,18 @@
-"""`python -m bench.engines`: every engine and precision this machine runs, side by side, each in its own process."""
+"""`python -m bench.engines`: every engine and precision this machine runs, side by side."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
-from bench import machine
+from bench import command, machine
 from bench.engines import report, subjects
 from bench.engines.contenders import available
 from bench.engines.flops import measured_peak
 from bench.engines.measure import Plan, measure
 from bench.engines.subjects import Subject
-from bench.plotting import require_matplotlib
-from serve_app.errors import ConfigurationError
 
 _QUICK_ROUNDS = 3
 
@@ -32,37 +28,33 @@ class Model(StrEnum):
 def main(
     model: Annotated[Model, typer.Option(help="The shipped checkpoint, a random YOLOS-small, or both.")] = Model.both,
     threads: Annotated[int, typer.Option(min=1, help="Threads of every engine.")] = 2,
-    spinning: Annotated[bool, typer.Option(help="Let waiting threads burn their core, in every engine.")] = False,
+    spinning: Annotated[bool, typer.Option(help="Let idle threads wait in a busy loop, in every engine.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK_ROUNDS} rounds each, for a first look.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for engines.json, .md and .png.")] = subjects.WORK / "engines",
 ) -> None:
     """Measure every engine and precision available; write a table, JSON and a plot."""
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    try:
-        _run(model, threads, spinning, quick, out, console)
-    except ConfigurationError as error:
-        sys.stderr.write(f"error: {error.detail}\n")
-        raise typer.Exit(2) from None
+    with command.one_line_errors():
+        _run(model, threads, spinning, quick, out)
 
 
-def _run(model: Model, threads: int, spinning: bool, quick: bool, out: Path, console: Console) -> None:
-    require_matplotlib()
+def _run(model: Model, threads: int, spinning: bool, quick: bool, out: Path) -> None:
+    command.require_matplotlib()
     contenders, missing = available()
     for line in missing:
-        console.print(f"left out: {line}")
+        typer.echo(f"left out: {line}")
     facts, peak = machine.describe(threads, spinning), measured_peak(threads)
     rows: list[report.Row] = []
     for subject in _subjects(model):
         plan = Plan(subject, contenders, _QUICK_ROUNDS if quick else subject.rounds, threads, spinning)
-        with Progress(console=console) as progress:
+        with Progress() as progress:
             task = progress.add_task(subject.name, total=plan.steps)
             rows += measure(plan, lambda: progress.advance(task))  # noqa: B023 - called within this turn only
-        peak = max(peak, measured_peak(threads))  # its best stretch counts, as it would on an idle machine
+        peak = max(peak, measured_peak(threads))  # the better of both, as other work may have slowed one
     facts["fp32 peak"] = f"{peak / 1e9:.0f} GFLOP/s"
-    console.print(", ".join(f"{key} {value}" for key, value in facts.items()))
+    typer.echo(command.line_of(facts))
     report.write(out, facts, peak, rows)
-    console.print(report.table(rows, peak))
-    console.print(f"written to {out}")
+    typer.echo(report.table(rows, peak))
+    typer.echo(f"written to {out}")
 
 
 def _subjects(model: Model) -> list[Subject]:

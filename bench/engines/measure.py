@@ -1,4 +1,4 @@
-"""The measurement itself: start every engine, run them in interleaved rounds, compare their answers.
+"""Start every engine, run them in interleaved rounds, compare their answers.
 
 Used by `bench.engines`. One round runs each engine once, so that whatever else the machine does falls on all alike.
 """
@@ -13,10 +13,9 @@ import numpy as np
 from bench.engines import subjects
 from bench.engines.contenders import REFERENCE, Contender
 from bench.engines.flops import operations
-from bench.engines.messages import Order, Task
-from bench.engines.process import Process
 from bench.engines.report import Row
 from bench.engines.subjects import Subject
+from bench.engines.worker import Order, Task, Worker
 from bench.statistics import median, ratio, turned
 from export import parity, samples
 from serve_app.detection.agreement import TOLERANCE
@@ -49,6 +48,14 @@ class Plan(NamedTuple):
         """How often `measure` calls `advance`."""
         return len(self.precisions) + len(self.contenders) * len(self.subject.sizes) * self.rounds
 
+    def start(self, running: ExitStack) -> dict[Contender, Worker]:
+        """A worker for each contender, until `running` is closed."""
+        return {contender: running.enter_context(Worker(self._order(contender))) for contender in self.contenders}
+
+    def _order(self, contender: Contender) -> Order:
+        folder = None if contender.engine == "torch" else self.subject.artifact(contender.precision)
+        return Order(*contender, self.subject.checkpoint, folder, self.threads, self.spinning)
+
 
 class Series(NamedTuple):
     """One engine at one size: the seconds of each round, and its memory at the end."""
@@ -63,35 +70,19 @@ def measure(plan: Plan, advance: Advance) -> list[Row]:
         subjects.export(plan.subject, precision)
         advance()
     with ExitStack() as running:
-        workers = {
-            contender: running.enter_context(Process(worker_order(plan, contender))) for contender in plan.contenders
-        }
+        workers = plan.start(running)
         series = {size: _rounds(workers, _noise(size), plan.rounds, advance) for size in plan.subject.sizes}
         answers = {contender: _Remembered(worker) for contender, worker in workers.items()}
         verdicts = {contender: _deviation(plan.subject, answers, contender) for contender in workers}
     return list(_rows(plan, series, verdicts))
 
 
-def worker_order(plan: Plan, contender: Contender) -> Order:
-    """What a contender's process has to load; also used by `bench.batching`."""
-    return Order(
-        contender.engine,
-        contender.precision,
-        plan.subject.checkpoint,
-        None if contender.engine == "torch" else plan.subject.artifact(contender.precision),
-        plan.threads,
-        plan.spinning,
-    )
-
-
 def _noise(size: Size) -> Pixels:
-    """A normalised image of nothing: the time depends on the size alone."""
+    """A normalised image without content: the time depends on the size alone."""
     return np.random.default_rng(0).standard_normal((1, 3, *size), dtype=np.float32)
 
 
-def _rounds(
-    workers: dict[Contender, Process], pixels: Pixels, rounds: int, advance: Advance
-) -> dict[Contender, Series]:
+def _rounds(workers: dict[Contender, Worker], pixels: Pixels, rounds: int, advance: Advance) -> dict[Contender, Series]:
     for worker in workers.values():
         for _ in range(_WARM_UPS):
             worker.infer(pixels)
@@ -109,7 +100,7 @@ def _rounds(
 class _Remembered:
     """A detector that runs each image once: the reference is compared with every contender, itself included."""
 
-    def __init__(self, worker: Process) -> None:
+    def __init__(self, worker: Worker) -> None:
         self.info = worker.info
         self._worker = worker
         self._known: dict[bytes, RawOutputs] = {}

@@ -1,16 +1,14 @@
-"""Measurements -> table, JSON and plot. Used by `bench.engines`."""
+"""Measurements as a table, JSON and a plot. Used by `bench.engines`."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.table import Table
-
-from bench.statistics import Ratio
+from bench import command
+from bench.statistics import Interval
 
 _COLUMNS = ["model", "size", "engine", "ms", "x Torch fp32 (95 %)", "GFLOP", "of peak", "MB", "score off", "box off"]
-_WORDS = 3  # columns that hold no number
 
 
 class Row(NamedTuple):
@@ -21,7 +19,7 @@ class Row(NamedTuple):
     width: int
     contender: str
     seconds: float
-    ratio: Ratio
+    ratio: Interval
     operations: int
     peak_bytes: int
     score_deviation: float
@@ -29,21 +27,9 @@ class Row(NamedTuple):
     unmatched: int
 
 
-def table(rows: Sequence[Row], peak: float) -> Table:
-    """As it is printed; `peak` is the machine's in operations per second."""
-    result = Table()
-    for number, column in enumerate(_COLUMNS):
-        result.add_column(column, justify="left" if number < _WORDS else "right")
-    for row in rows:
-        result.add_row(*_cells(row, peak), end_section=row.contender == rows[-1].contender)
-    return result
-
-
-def markdown(rows: Sequence[Row], peak: float) -> str:
-    """The same table for a document."""
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * _WORDS + "--:|" * (len(_COLUMNS) - _WORDS)]
-    lines += ["| " + " | ".join(_cells(row, peak)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+def table(rows: Sequence[Row], peak: float) -> str:
+    """In Markdown; `peak` is the machine's in operations per second."""
+    return command.markdown(_COLUMNS, [_cells(row, peak) for row in rows], words=3)
 
 
 def _cells(row: Row, peak: float) -> list[str]:
@@ -71,31 +57,21 @@ def write(folder: Path, machine: dict[str, str], peak: float, rows: Sequence[Row
         "rows": [{**row._asdict(), "ratio": row.ratio._asdict()} for row in rows],
     }
     (folder / "engines.json").write_text(json.dumps(content, indent=2) + "\n")
-    (folder / "engines.md").write_text(markdown(rows, peak))
+    (folder / "engines.md").write_text(table(rows, peak) + "\n")
     _plot(folder / "engines.png", rows)
 
 
 def _plot(path: Path, rows: Sequence[Row]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")  # no screen needed
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     groups = sorted({(row.model, row.height, row.width) for row in rows})
-    figure, axes = pyplot.subplots(1, len(groups), figsize=(3.2 * len(groups), 3), sharey=True, squeeze=False)
-    for axis, group in zip(axes[0], groups, strict=True):
+    figure = Figure(figsize=(3.2 * len(groups), 3), layout="tight")
+    spots = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, group in zip(spots, groups, strict=True):
         shown = [row for row in rows if (row.model, row.height, row.width) == group]
-        names, values = [row.contender for row in shown], [row.ratio.value for row in shown]
-        errors = [
-            [max(row.ratio.value - row.ratio.low, 0) for row in shown],
-            [max(row.ratio.high - row.ratio.value, 0) for row in shown],
-        ]
-        axis.barh(names, values, xerr=errors, color=["0.6" if name.startswith("torch") else "C0" for name in names])
-        axis.axvline(1, color="0.3", linewidth=0.8)
-        axis.set_title(f"{group[0]} {group[1]}x{group[2]}", fontsize=9)
-        axis.set_xlabel("times as fast as Torch fp32", fontsize=8)
-        axis.tick_params(labelsize=8)
-    axes[0][0].invert_yaxis()
-    figure.tight_layout()
+        colors = ["0.6" if row.contender.startswith("torch") else "C0" for row in shown]
+        names, ratios = [row.contender for row in shown], [row.ratio for row in shown]
+        command.bars(axes, names, ratios, colors, "times as fast as Torch fp32")
+        axes.set_title(f"{group[0]} {group[1]}x{group[2]}", fontsize=9)
+    spots[0].invert_yaxis()
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)

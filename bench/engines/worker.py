@@ -1,27 +1,105 @@
-"""One engine in a process of its own, driven over its pipes. Started by `bench.engines.process`, never by hand.
+"""One engine in a process of its own, so that engines do not fight over threads and each one's memory can be told.
 
-Two engines in one process fight over threads, and their memory could not be told apart.
+Used by `bench.engines.measure` and `bench.batching`.
 """
 
-import os
-import pickle
 import resource
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, NamedTuple, Self, TypeVar
 
-from bench.engines.messages import Answer, Order, Task
+from bench.load.generator import ignore_interrupts
 from serve_app.detection.engines import threads
 from serve_app.detection.model import artifact
-from serve_app.detection.spec import Detector, RawOutputs
+from serve_app.detection.spec import Detector, EngineInfo, Pixels, RawOutputs
+from serve_app.errors import ConfigurationError
 from serve_app.settings import OnnxSettings, TorchSettings
 
+T = TypeVar("T")
 
-def load(order: Order) -> Detector:
-    """The detector of an order, importing its library only."""
+
+class Order(NamedTuple):
+    """What a worker loads."""
+
+    engine: Any
+    precision: Any
+    checkpoint: Path
+    artifact: Path | None
+    threads: int
+    spinning: bool
+
+
+class Task(NamedTuple):
+    """The same pixels `repeats` times in each of `at_once` threads."""
+
+    pixels: Pixels
+    at_once: int = 1
+    repeats: int = 1
+
+
+class Answer(NamedTuple):
+    """A task's outputs (of one inference), how long all of it took, and the most memory this process ever held."""
+
+    outputs: RawOutputs
+    seconds: float
+    peak_bytes: int
+
+
+class Worker:
+    """A detector like any other that also says what a call cost; its process ends with the `with` block."""
+
+    def __init__(self, order: Order) -> None:
+        """Raises ConfigurationError if the engine cannot be loaded."""
+        self._name = f"{order.engine} {order.precision}"
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), ignore_interrupts)
+        try:
+            self.info: EngineInfo = self._ask(_load, order)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def infer(self, pixels: Pixels) -> RawOutputs:
+        """Run the worker's engine."""
+        return self.answer(Task(pixels)).outputs
+
+    def answer(self, task: Task) -> Answer:
+        """Run the worker's engine, and say what it cost."""
+        return self._ask(_answer, task)
+
+    def _ask(self, function: Callable[[Any], T], argument: object) -> T:
+        try:
+            return self._pool.submit(function, argument).result()
+        except Exception as error:
+            raise ConfigurationError(f"{self._name}: {error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class _Loaded(NamedTuple):
+    """Lives in the worker's process. The threads are kept, as OpenMP starts a team for each thread that calls it."""
+
+    detector: Detector
+    helpers: ThreadPoolExecutor
+
+
+_loaded: list[_Loaded] = []
+
+
+def _load(order: Order) -> EngineInfo:
     threads.reserve(order.threads, order.spinning)
+    _loaded.append(_Loaded(_open(order), ThreadPoolExecutor()))
+    return _loaded[0].detector.info
+
+
+def _open(order: Order) -> Detector:
+    """The detector of an order; imports the library of that engine only."""
     if order.artifact is None:
         from serve_app.detection.engines.torch import TorchDetector
 
@@ -33,25 +111,14 @@ def load(order: Order) -> Detector:
     return open_engine(order.artifact, artifact.load_manifest(order.artifact, ""), wanted)
 
 
-def serve(orders: BinaryIO, answers: BinaryIO) -> None:
-    """Load what the first message orders, then answer each task until the pipe closes."""
-    detector = load(pickle.load(orders))
-    pickle.dump(detector.info, answers)
-    answers.flush()
-    with ThreadPoolExecutor() as helpers:  # kept, as OpenMP gives each thread that calls it a team of its own
-        while True:
-            try:
-                task: Task = pickle.load(orders)
-            except EOFError:
-                return
-            start = time.perf_counter()
-            helping = [helpers.submit(_repeat, detector, task) for _ in range(task.at_once - 1)]
-            outputs = _repeat(detector, task)
-            for helper in helping:
-                helper.result()
-            seconds = time.perf_counter() - start
-            pickle.dump(Answer(outputs, seconds, _peak_bytes()), answers)
-            answers.flush()
+def _answer(task: Task) -> Answer:
+    detector, helpers = _loaded[0]
+    start = time.perf_counter()
+    helping = [helpers.submit(_repeat, detector, task) for _ in range(task.at_once - 1)]
+    outputs = _repeat(detector, task)
+    for helper in helping:
+        helper.result()
+    return Answer(outputs, time.perf_counter() - start, _peak_bytes())
 
 
 def _repeat(detector: Detector, task: Task) -> RawOutputs:
@@ -66,9 +133,3 @@ def _peak_bytes() -> int:
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-if __name__ == "__main__":
-    pipe = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not mix with the answers
-    serve(sys.stdin.buffer, pipe)

@@ -1,13 +1,13 @@
-"""A short round of `make chaos`: the same faults under the same clients, and what must hold of any machine."""
+"""A short round of `make chaos`: the same faults under the same clients, and what must hold on any machine."""
 
 import pytest
 
-from bench.chaos.clients import Target
 from bench.chaos.faults import freeze_replicas, kill_replicas, kill_routers
+from bench.load.plan import Target
 from bench.service import Service
 
 pytestmark = pytest.mark.integration
-DYING_S = 2.0  # until the system has closed a killed process' sockets, it still takes connections
+DYING_S = 2.0  # a killed process accepts connections until the system has closed its sockets
 
 
 @pytest.fixture
@@ -15,14 +15,14 @@ def target(service: Service, photo: bytes) -> Target:
     return Target(service.url, photo)
 
 
-def test_killing_both_arms_in_turn_fails_no_request(service: Service, target: Target) -> None:
+def test_killing_both_backends_in_turn_fails_no_request(service: Service, target: Target) -> None:
     result = kill_replicas(service, target, "both in turn", ["OnnxDeployment", "TorchDeployment"])
     assert result.failed == []
     assert result.rescued > 0
     assert len(result.recoveries) == 2
 
 
-def test_freezing_each_arm_fails_no_request(service: Service, target: Target) -> None:
+def test_freezing_each_backend_fails_no_request(service: Service, target: Target) -> None:
     result = freeze_replicas(service, target, ["OnnxDeployment", "TorchDeployment"], seconds=4)
     assert result.failed == []
     assert result.rescued > 0
@@ -31,5 +31,5 @@ def test_freezing_each_arm_fails_no_request(service: Service, target: Target) ->
 def test_killing_a_router_fails_only_what_was_in_flight_in_it(service: Service, target: Target) -> None:
     result = kill_routers(service, target, times=1)
     (struck,) = result.struck
-    assert all(sent.began < struck + DYING_S and sent.ended > struck for sent in result.failed)
+    assert all(sent.due < struck + DYING_S and sent.ended > struck for sent in result.failed)
     assert len(result.sent) > len(result.failed)

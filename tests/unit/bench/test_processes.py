@@ -1,14 +1,14 @@
-"""All of a contender's processes are found and ended, also those that opened a session of their own."""
+"""All processes of a server are found, measured and ended, also those that opened a session of their own."""
 
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from bench.processes import Processes, lives
+from bench.processes import Processes, Used, cpu_between, lives, part_of
 
 # A leader with a child in its session and one in a session of its own, as BentoML's supervisor starts them.
 SCRIPT = """
@@ -36,13 +36,6 @@ def leader() -> Iterator["subprocess.Popen[bytes]"]:
     process.stdout.close()
 
 
-def wait_until_stopped(processes: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + 30
-    while any(process.status() != psutil.STATUS_STOPPED for process in processes):
-        assert time.monotonic() < deadline, "some run on"
-        time.sleep(0.01)
-
-
 def test_none_is_left(leader: "subprocess.Popen[bytes]") -> None:
     processes = Processes(leader.pid)
     found = processes.all()
@@ -61,13 +54,39 @@ def test_children_are_remembered_when_their_parent_has_died(leader: "subprocess.
     assert processes.all() == []
 
 
-def test_frozen_ones_use_no_cpu_and_can_still_be_ended(leader: "subprocess.Popen[bytes]") -> None:
+def test_frozen_ones_go_on_when_thawed_and_can_be_ended(leader: "subprocess.Popen[bytes]") -> None:
     processes = Processes(leader.pid)
     processes.freeze()
-    wait_until_stopped(processes.all())
-    before = processes.cpu_seconds()
-    time.sleep(0.3)
-    assert processes.cpu_seconds() == before > 0
-    assert processes.memory_bytes() > 1_000_000
+    os.waitid(os.P_PID, leader.pid, os.WSTOPPED)  # returns when it is
+    processes.thaw()
+    os.waitid(os.P_PID, leader.pid, os.WCONTINUED)
+    processes.freeze()
     processes.end()
     assert processes.all() == []
+
+
+def test_cost_is_of_all(leader: "subprocess.Popen[bytes]") -> None:
+    found = Processes(leader.pid)
+    assert found.memory_bytes() > psutil.Process(leader.pid).memory_full_info().pss
+    assert found.cpu_seconds() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "part"),
+    [
+        ("haproxy", "/usr/bin/haproxy -f x", "haproxy"),
+        ("ray::Serve", "ray::ServeReplica:detect:Router.handle", "router"),
+        ("ray::Serve", "ray::ServeReplica:detect:OnnxDeployment", "arm"),
+        ("python", "python", "rest of Ray"),
+    ],
+)
+def test_each_process_has_a_part(name: str, title: str, part: str) -> None:
+    assert part_of(name, title) == part
+
+
+def test_processor_time_is_of_those_that_lived_all_the_time() -> None:
+    before = {1: Used("router", 1.0), 2: Used("arm", 5.0), 3: Used("router", 0.5)}
+    after = {1: Used("router", 1.5), 3: Used("router", 0.75), 4: Used("arm", 9.0)}
+    found = cpu_between(before, after)
+    assert found["router"] == 0.75
+    assert sum(found.values()) == 0.75

@@ -12,12 +12,12 @@ from bench.engines import subjects
 from bench.engines.measure import Plan
 from bench.engines.report import Row
 from bench.engines.subjects import Subject
-from bench.statistics import Ratio
+from bench.statistics import Interval
 from serve_app.errors import ConfigurationError
 
 APP = typer.Typer()
 APP.command()(engines.main)
-ROW = Row("demo", 64, 96, "torch fp32", 0.02, Ratio(1, 1, 1), 10**9, 10**8, 0, 0, 0)
+ROW = Row("demo", 64, 96, "torch fp32", 0.02, Interval(1, 1, 1), 10**9, 10**8, 0, 0, 0)
 
 
 @pytest.fixture

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from bench import machine
 from bench.engines import measure, subjects
 from bench.engines.contenders import REFERENCE, Contender
-from bench.engines.messages import Order, Task
-from bench.engines.process import Process
 from bench.engines.subjects import Subject
-from bench.statistics import Ratio
+from bench.engines.worker import Order, Task, Worker
+from bench.statistics import Interval
 from serve_app.errors import ConfigurationError
 
 CANDIDATE = Contender("onnxruntime", "fp32")
@@ -31,7 +31,7 @@ def test_every_engine_runs_every_round_at_every_size(
         (64, "torch fp32"), (64, "onnxruntime fp32"), (96, "torch fp32"), (96, "onnxruntime fp32"),
     ]  # fmt: skip
     reference, candidate = rows[:2]
-    assert reference.ratio == Ratio(1, 1, 1)
+    assert reference.ratio == Interval(1, 1, 1)
     assert reference.score_deviation == reference.box_deviation == 0
     assert candidate.box_deviation < 1e-3
     assert candidate.operations < reference.operations
@@ -39,19 +39,20 @@ def test_every_engine_runs_every_round_at_every_size(
 
 
 def test_a_worker_is_a_detector_that_says_what_it_cost(tiny: Path, tiny_artifact: Path) -> None:
-    with Process(Order("onnxruntime", "fp32", tiny, tiny_artifact, 1, False)) as process:
-        assert process.info.engine == "onnxruntime"
-        answer = process.answer(Task(np.zeros((1, 3, 64, 96), np.float32), at_once=2, repeats=2))
-        again = process.infer(np.zeros((1, 3, 64, 96), np.float32))
+    with Worker(Order("onnxruntime", "fp32", tiny, tiny_artifact, 1, False)) as worker:
+        (pid,) = worker._pool._processes
+        assert worker.info.engine == "onnxruntime"
+        answer = worker.answer(Task(np.zeros((1, 3, 64, 96), np.float32), at_once=2, repeats=2))
+        again = worker.infer(np.zeros((1, 3, 64, 96), np.float32))
     assert answer.seconds > 0
     assert answer.peak_bytes > 20_000_000
     np.testing.assert_array_equal(answer.outputs.logits, again.logits)
-    assert process._process.returncode is not None
+    assert not psutil.pid_exists(pid)
 
 
-def test_a_worker_that_cannot_start_tells_its_last_words(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"process ended: .*manifest\.json is missing"):
-        Process(Order("onnxruntime", "fp32", tiny, tmp_path, 1, False))
+def test_a_worker_that_cannot_load_gives_the_reason(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"onnxruntime fp32: .*manifest\.json is missing"):
+        Worker(Order("onnxruntime", "fp32", tiny, tmp_path, 1, False))
 
 
 def test_the_random_model_has_the_published_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
