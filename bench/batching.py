@@ -1,26 +1,22 @@
 """`python -m bench.batching`: what an image costs alone, beside another one and in a batch, for every engine.
 
-The measurement behind the arms' `inferences_at_once` and `max_batch`: either pays only where this table says so.
+It tells whether `inferences_at_once` or `max_batch` of a backend pays on this machine.
 """
 
 import statistics
-import sys
 from contextlib import ExitStack
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from bench import machine, subjects
-from bench.contenders import Contender, available
-from bench.measure import Plan, Size, worker_order
-from bench.messages import Task
-from bench.process import Process
+from bench import command, machine
+from bench.engines import subjects
+from bench.engines.contenders import Contender, available
+from bench.engines.measure import Plan, Size
+from bench.engines.worker import Task
 from bench.statistics import ratio, turned
-from serve_app.errors import ConfigurationError
 
 _WARM_UPS = 2
 
@@ -34,7 +30,7 @@ class _Way(NamedTuple):
     repeats: int = 1
 
     def task(self, size: Size) -> Task:
-        """A worker's, with pixels of nothing: the time depends on their shape alone."""
+        """For a worker, without content in the pixels: the time depends on their shape alone."""
         pixels = np.random.default_rng(0).standard_normal((self.batch, 3, *size), dtype=np.float32)
         return Task(pixels, self.at_once, self.repeats)
 
@@ -45,7 +41,7 @@ class _Way(NamedTuple):
 
 
 _ALONE = _Way("alone", 1)
-# In a row, so that the two overlap in all places, not only in the same ones.
+# Several in a row, so that the two are not always in the same layer.
 _BESIDE = _Way("two at once", 1, at_once=2, repeats=4)
 
 Seconds = dict[Contender, dict[_Way, list[float]]]  # per image
@@ -54,28 +50,25 @@ Seconds = dict[Contender, dict[_Way, list[float]]]  # per image
 def main(
     small: Annotated[bool, typer.Option("--small", help="A random YOLOS-small, not the shipped checkpoint.")] = False,
     batch: Annotated[
-        list[int] | None, typer.Option(min=2, help="A size of batch; repeat it. By default 2, 4, 8.")
+        list[int] | None, typer.Option(min=2, help="A batch size; may be repeated. Default: 2, 4 and 8.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; each runs every engine in every way.")] = 20,
     threads: Annotated[int, typer.Option(min=1, help="Threads of every engine.")] = 2,
 ) -> None:
     """Measure images alone, two at once and in batches; print the time per image."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    contenders, missing = available()
-    for line in missing:
-        console.print(f"left out: {line}")
-    plan = Plan(subjects.small() if small else subjects.demo(), contenders, rounds, threads, spinning=False)
-    ways = [_ALONE, _BESIDE, *(_Way(f"batch of {size}", size) for size in batch or (2, 4, 8))]
-    size = plan.subject.sizes[-1]
-    try:
-        with Progress(console=console) as progress:
+    with command.one_line_errors():
+        contenders, missing = available()
+        for line in missing:
+            typer.echo(f"left out: {line}")
+        plan = Plan(subjects.small() if small else subjects.demo(), contenders, rounds, threads, spinning=False)
+        ways = [_ALONE, _BESIDE, *(_Way(f"batch of {size}", size) for size in batch or (2, 4, 8))]
+        size = plan.subject.sizes[-1]
+        with Progress() as progress:
             seconds = _measure(plan, ways, size, progress)
-    except ConfigurationError as error:
-        sys.stderr.write(f"error: {error.detail}\n")
-        raise typer.Exit(2) from None
-    facts = machine.describe(threads, spinning=False)
-    console.print(", ".join(f"{key} {value}" for key, value in facts.items()))
-    console.print(_table(seconds, ways, f"{plan.subject.name}, milliseconds per image of {size[0]}x{size[1]}"))
+        typer.echo(command.line_of(machine.describe(threads, spinning=False)))
+        typer.echo(f"{plan.subject.name}, milliseconds per image of {size[0]}x{size[1]}, and times as fast as alone")
+        rows = [[one.name, *(_cell(found, way) for way in ways)] for one, found in seconds.items()]
+        typer.echo(command.markdown(["engine", *(way.name for way in ways)], rows))
 
 
 def _measure(plan: Plan, ways: list[_Way], size: Size, progress: Progress) -> Seconds:
@@ -83,9 +76,7 @@ def _measure(plan: Plan, ways: list[_Way], size: Size, progress: Progress) -> Se
         subjects.export(plan.subject, precision)
     tasks = {way: way.task(size) for way in ways}
     with ExitStack() as running:
-        workers = {
-            contender: running.enter_context(Process(worker_order(plan, contender))) for contender in plan.contenders
-        }
+        workers = plan.start(running)
         seconds: Seconds = {
             contender: {way: [] for way in ways if way.at_once == 1 or contender.engine != "openvino"}
             for contender in workers
@@ -99,16 +90,6 @@ def _measure(plan: Plan, ways: list[_Way], size: Size, progress: Progress) -> Se
                         found[way].append(taken / way.images)
                         progress.advance(bar)
     return seconds
-
-
-def _table(seconds: Seconds, ways: list[_Way], title: str) -> Table:
-    table = Table(title=f"{title}, and times as fast as alone")
-    table.add_column("engine")
-    for way in ways:
-        table.add_column(way.name, justify="right")
-    for contender, found in seconds.items():
-        table.add_row(contender.name, *(_cell(found, way) for way in ways))
-    return table
 
 
 def _cell(found: dict[_Way, list[float]], way: _Way) -> str:

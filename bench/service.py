@@ -1,15 +1,18 @@
-"""The shipped configuration on a Ray node of our own, with changes. Used by `bench.chaos` and the integration tests."""
+"""The shipped configuration on a Ray node of its own. Used by the benchmarks and the integration tests."""
 
 import copy
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from serve_app.config.serve_file import load_config
 from serve_app.local import deploy
-from serve_app.local.node import Node
+from serve_app.local.modes import Mode
+from serve_app.local.node import Node, running
+from serve_app.local.ports import Ports, free_port
 from serve_app.settings import DEFAULT_ARTIFACT, DEFAULT_CHECKPOINT
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +24,14 @@ Overrides = Mapping[str, Mapping[str, Any]]
 def artifact_of_the_checkout() -> None:
     """Export the default checkpoint if that has not happened yet, as `make serve` does."""
     subprocess.run([sys.executable, "-m", "export", "--if-stale"], cwd=ROOT, check=True, timeout=300)
+
+
+@contextmanager
+def own_node(folder: Path, mode: Mode = Mode.simple, environment: Mapping[str, str] | None = None) -> Iterator[Node]:
+    """A Ray node on free ports for the length of a `with` block; `folder` keeps its files."""
+    ports = Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
+    with running(folder, ports, mode, environment) as node:
+        yield node
 
 
 class Service:
@@ -59,12 +70,12 @@ class Service:
             return (
                 all(state["policy"][key] == value for key, value in policy.items() if key != "breaker")
                 and all(
-                    backends[name].get("reload") == arm["reload"] for name, arm in (("torch", torch), ("onnx", onnx))
+                    backends[name].get("reload") == own["reload"] for name, own in (("torch", torch), ("onnx", onnx))
                 )
                 and (not ready or all(backend["state"] == "ready" for backend in backends.values()))
             )
 
-        # While Serve takes new limits over, an arm has no replica for a moment: what the router says counts only then.
+        # While Serve applies new limits, a backend has no replica for a moment. Only after that is `/readyz` of use.
         deploy.wait_until(self.node, lambda _: self.application()["status"] == "RUNNING", _READY_TIMEOUT_S)
         return deploy.wait_until(self.node, done, _READY_TIMEOUT_S)
 

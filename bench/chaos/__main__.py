@@ -1,4 +1,4 @@
-"""`python -m bench.chaos`: faults and overload on a service of its own; rewrites the tables of docs/reliability.md."""
+"""`python -m bench.chaos`: faults and overload on a service of its own, for docs/reliability.md."""
 
 import os
 import tempfile
@@ -8,14 +8,12 @@ from typing import Annotated
 
 import typer
 
+from bench import command
 from bench.chaos import table
-from bench.chaos.clients import Target
-from bench.chaos.deadline import past_deadline
-from bench.chaos.faults import Round, freeze_replicas, kill_replicas, kill_routers
+from bench.chaos.faults import Round, freeze_replicas, kill_replicas, kill_routers, past_deadline
 from bench.chaos.overload import Overload, overload
-from bench.service import ROOT, Service, artifact_of_the_checkout
-from serve_app.local.node import running
-from serve_app.local.ports import Ports, free_port
+from bench.load.plan import Target
+from bench.service import ROOT, Service, artifact_of_the_checkout, own_node
 
 _PHOTO = ROOT / "demo/photos/scene-1.jpg"
 _DOCUMENT = ROOT / "docs/reliability.md"
@@ -24,17 +22,18 @@ _FREEZE_S = 6.0
 
 def main(
     times: Annotated[int, typer.Option(help="How often each replica is killed.")] = 10,
-    seconds: Annotated[float, typer.Option(help="Length of the storm, and of the measurement before it.")] = 20.0,
+    seconds: Annotated[
+        float, typer.Option(help="Length of the overload, and of the measurement of the capacity before it.")
+    ] = 20.0,
     write: Annotated[bool, typer.Option(help="Put the tables into docs/reliability.md.")] = True,
 ) -> None:
-    """Kill, freeze and overload the service, and write down what its clients saw."""
+    """Kill, freeze and overload the service, and report what its clients saw."""
     artifact_of_the_checkout()
-    ports = Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder), ports) as node:
+    with command.one_line_errors(), tempfile.TemporaryDirectory() as folder, own_node(Path(folder)) as node:
         service = Service(node)
         target = Target(service.url, _PHOTO.read_bytes())
         load = overload(service, target, seconds)
-        late = past_deadline(service, _PHOTO.read_bytes())
+        late = past_deadline(service, target)
         rounds = _rounds(service, target, times)
     text = table.render(_facts(), rounds, load, late)
     typer.echo(text)
@@ -60,10 +59,11 @@ def _facts() -> str:
 
 
 def _judge(rounds: list[Round], load: Overload) -> None:
-    """Fail the command where a promise was broken that does not depend on the machine."""
+    """End with status 1 if a guarantee that does not depend on the machine was broken."""
     broken = [one.name for one in rounds[:-1] if one.failed]
     if broken or load.neither:
-        typer.echo(f"broken promises: {broken}, {len(load.neither)} requests neither answered nor refused", err=True)
+        lost = f"requests failed during: {', '.join(broken) or 'no fault'}"
+        typer.echo(f"error: {lost}; {len(load.neither)} requests were neither answered nor refused", err=True)
         raise typer.Exit(1)
 
 

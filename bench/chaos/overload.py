@@ -1,15 +1,17 @@
-"""More than the machine can do: what is accepted stays quick, the rest is told at once. Used by `bench.chaos`."""
+"""More requests than the machine can answer: which are answered, which refused, how quickly. Used by `bench.chaos`."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import psutil
 
-from bench.chaos.clients import Sent, Target, clients, quantile, storm
+from bench.load.generator import carry_out, clients
+from bench.load.plan import OK, Load, Order, Sent, Span, Target
 from bench.service import Service
+from bench.statistics import quantile
 
 TIMES_CAPACITY = 4
 _NORMAL_AFTER = 5  # this many answers in a row no slower than usual
@@ -19,12 +21,12 @@ _MEMORY_PERIOD_S = 0.2
 
 
 class Overload(NamedTuple):
-    """What clients saw at capacity (all places taken, none refused), and at four times that."""
+    """What clients saw at capacity (all places of the router taken, none refused), and at four times that."""
 
     places: int
     capacity: float
-    at_capacity: list[Sent]
-    in_storm: list[Sent]
+    at_capacity: Sequence[Sent]
+    in_storm: Sequence[Sent]
     recovery_s: float
     bytes_before: int
     bytes_at_most: int
@@ -32,16 +34,16 @@ class Overload(NamedTuple):
     @property
     def accepted(self) -> list[Sent]:
         """Answered in the storm."""
-        return [sent for sent in self.in_storm if sent.status == 200]
+        return [sent for sent in self.in_storm if sent.status == OK]
 
     @property
     def refused(self) -> list[Sent]:
-        """Told to come back later, as documented."""
+        """Refused as documented, with the time to come back."""
         return [sent for sent in self.in_storm if sent.status == 503 and sent.problem and sent.retry_after]
 
     @property
     def neither(self) -> list[Sent]:
-        """What should not exist."""
+        """Requests with any other outcome, of which there should be none."""
         return [sent for sent in self.in_storm if sent not in self.accepted and sent not in self.refused]
 
 
@@ -56,38 +58,43 @@ def overload(service: Service, target: Target, seconds: float, slack: float = 2.
         time.sleep(seconds / 4)
     with clients(target, places) as sent:
         time.sleep(seconds)
-    capacity = sum(one.status == 200 for one in sent) / (max(one.ended for one in sent) - sent[0].began)
+    capacity = sum(one.status == OK for one in sent) / (max(one.ended for one in sent) - min(one.due for one in sent))
     before = _resident_bytes(service)
     service.deploy(Router={"onnx_fraction": 0.5})
     with _highest_bytes(service) as highest:
-        in_storm = storm(target, TIMES_CAPACITY * capacity, seconds)
+        in_storm = carry_out(Order(target, Load.open("storm", TIMES_CAPACITY * capacity), Span(0.0, seconds))).sent
     at_most = max(highest)
     usual_s = quantile([one.seconds for one in alone], 0.5)
     return Overload(places, capacity, sent, in_storm, _until_normal(target, slack * usual_s), before, at_most)
 
 
-def _until_normal(target: Target, quick_s: float) -> float:
+def _until_normal(
+    target: Target,
+    quick_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> float:
     """Seconds until the first of some answers in a row that one client gets within `quick_s` seconds.
 
-    Raises TimeoutError where that does not come.
+    Raises TimeoutError if that does not happen.
     """
-    began, in_a_row = time.monotonic(), 0
+    began, in_a_row = clock(), 0
     first = began
     with clients(target, 1) as sent:
         while in_a_row < _NORMAL_AFTER:
-            if time.monotonic() - began > _RECOVERY_TIMEOUT_S:
+            if clock() - began > _RECOVERY_TIMEOUT_S:
                 raise TimeoutError(f"not as quick as before within {_RECOVERY_TIMEOUT_S:g} s after the storm")
-            time.sleep(0.05)
+            sleep(0.05)
             in_a_row = 0
             for one in list(sent):
-                in_a_row = in_a_row + 1 if one.status == 200 and one.seconds <= quick_s else 0
+                in_a_row = in_a_row + 1 if one.status == OK and one.seconds <= quick_s else 0
                 first = one.ended if in_a_row == 1 else first
     return first - began
 
 
 @contextmanager
 def _highest_bytes(service: Service) -> Iterator[list[int]]:
-    """The memory of router and arms, read again and again during a `with` block."""
+    """The memory of router and backends, read periodically during a `with` block."""
     readings, over = [_resident_bytes(service)], threading.Event()
 
     def read() -> None:

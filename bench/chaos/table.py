@@ -1,12 +1,13 @@
-"""The rounds as the tables of docs/reliability.md, put between their marks. Used by `bench.chaos`."""
+"""Writes the tables of docs/reliability.md between their marks. Used by `bench.chaos`."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.chaos.clients import Sent, quantile
-from bench.chaos.deadline import DEADLINE_S
-from bench.chaos.faults import Round
+from bench.chaos.faults import DEADLINE_S, Round
 from bench.chaos.overload import TIMES_CAPACITY, Overload
+from bench.command import markdown
+from bench.load.plan import Sent
+from bench.statistics import quantile
 
 _BEGIN, _END = "<!-- make chaos: begin -->", "<!-- make chaos: end -->"
 _MB = 1e6
@@ -14,7 +15,7 @@ _MB = 1e6
 
 def render(facts: str, rounds: Sequence[Round], load: Overload, late: Sequence[Sent]) -> str:
     """The tables in Markdown, under a line that says where they were measured."""
-    return "\n\n".join([facts, _faults(rounds), _overload(load), deadline(late)])
+    return "\n\n".join([facts, _faults(rounds), _overload(load), _deadline(late)])
 
 
 def _faults(rounds: Iterable[Round]) -> str:
@@ -33,7 +34,7 @@ def _faults(rounds: Iterable[Round]) -> str:
         ]
         for one in rounds
     ]
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _overload(load: Overload) -> str:
@@ -53,26 +54,21 @@ def _overload(load: Overload) -> str:
             f"{_seconds(quantile(accepted, 0.99))}, {quantile(accepted, 0.99) / full:.2f} of capacity",
         ],
         ["refusals, median and p99", f"{_seconds(quantile(refused, 0.5))}, {_seconds(quantile(refused, 0.99))}"],
-        ["memory of router and arms", f"{load.bytes_before / _MB:.0f} MB before, {growth:+.0f} MB in the storm"],
+        ["memory of router and backends", f"{load.bytes_before / _MB:.0f} MB before, {growth:+.0f} MB in the storm"],
         ["back to normal after", _seconds(load.recovery_s)],
     ]
-    return _table(["overload", "measured"], rows)
+    return markdown(["overload", "measured"], rows, words=2)
 
 
-def deadline(late: Sequence[Sent]) -> str:
+def _deadline(late: Sequence[Sent]) -> str:
     """How far past the deadline the answers came."""
     past = [sent.seconds - DEADLINE_S for sent in late]
     rows = [
-        ["requests with both arms frozen", str(len(late))],
+        ["requests with both backends frozen", str(len(late))],
         ["answered with 504", str(sum(sent.status == 504 and sent.problem for sent in late))],
         ["past the deadline, median and longest", f"{_seconds(quantile(past, 0.5))}, {_seconds(max(past, default=0))}"],
     ]
-    return _table(["deadline", "measured"], rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(["deadline", "measured"], rows, words=2)
 
 
 def _seconds(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Who is compared, how each is started, and the proof that it answers as the others do. For `bench.serving`."""
+"""Which servers are compared, how each is started, and the check that all do the same work. For `bench.serving`."""
 
 import contextlib
 import os
@@ -6,30 +6,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from bench.service import ROOT, Service
+from bench.load.plan import JPEG
+from bench.processes import Processes
+from bench.service import ROOT, Service, own_node
 from bench.serving import environments
 from bench.serving.peers import detector
-from bench.serving.processes import Processes
 from serve_app.detection.agreement import compare
 from serve_app.errors import ConfigurationError
 from serve_app.local.modes import Mode
-from serve_app.local.node import running as running_node
-from serve_app.local.ports import Ports, free_port
+from serve_app.local.ports import free_port
 from serve_app.schemas import DEFAULT_THRESHOLD, Detection, ImageSize
 from serve_app.settings import DEFAULT_ARTIFACT
 
 _READY_TIMEOUT_S = 120.0
-# Every contender shall answer every request of the heaviest load; by default ours refuses what would wait too long.
+# Every contender has to answer every request of the heaviest load. By default ours refuses what would wait too long.
 _PATIENT = 256
+_PATIENT_ROUTER = {
+    "onnx_fraction": 1.0,
+    "shadow_fraction": 0.0,
+    "max_inflight": _PATIENT,
+    "max_uploads": _PATIENT,
+    "options": {"max_ongoing_requests": _PATIENT, "max_queued_requests": _PATIENT},
+}
 
 
 class Name(StrEnum):
@@ -44,6 +50,7 @@ class Name(StrEnum):
 
 
 PEERS = (Name.litserve, Name.bentoml, Name.mlserver)
+_MODES = {Name.ours_simple: Mode.simple, Name.ours_fast: Mode.fast}
 
 
 class Setup(NamedTuple):
@@ -55,7 +62,7 @@ class Setup(NamedTuple):
 
 
 class Reply(BaseModel):
-    """What every contender answers; more fields may be there."""
+    """The part of an answer that all contenders have."""
 
     image: ImageSize
     detections: list[Detection]
@@ -65,53 +72,31 @@ class Contender(NamedTuple):
     """A server that answers."""
 
     name: Name
-    host: str
-    port: int
+    url: str
     processes: Processes
     reply: Reply
 
 
 @contextlib.contextmanager
 def running(name: Name, setup: Setup) -> Iterator[Contender]:
-    """A contender for the length of a `with` block. Raises ConfigurationError when it does not come up."""
+    """A contender for the length of a `with` block. Raises ConfigurationError when it does not start."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
-        match name:
-            case Name.ours_simple:
-                started = _ours(Mode.simple, setup, Path(folder))
-            case Name.ours_fast:
-                started = _ours(Mode.fast, setup, Path(folder))
-            case _:
-                started = _server(name, setup, Path(folder))
-        with started as (url, processes, failure):
-            reply = _first_reply(url, setup.photo, failure)
-            address = urlsplit(url)
-            yield Contender(name, address.hostname or "", address.port or 80, processes, reply)
+        start = _ours if name in _MODES else _server
+        with start(name, setup, Path(folder)) as (url, processes, failure):
+            yield Contender(name, url, processes, _first_reply(url, setup.photo, failure))
 
 
 _Started = Iterator[tuple[str, Processes, Callable[[], str | None]]]
 
 
 @contextlib.contextmanager
-def _ours(mode: Mode, setup: Setup, folder: Path) -> _Started:
-    """The shipped configuration with all traffic on ONNX, and queues that hold what the others' hold."""
-    ports = Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
-    with running_node(folder, ports, mode) as node:
+def _ours(name: Name, setup: Setup, folder: Path) -> _Started:
+    """The shipped configuration with all traffic on ONNX, and queues as long as the other servers'."""
+    with own_node(folder, _MODES[name]) as node:
         processes = Processes(node.pid)
-        service = Service(node)
-        service.deploy(
-            Router={
-                "onnx_fraction": 1.0,
-                "shadow_fraction": 0.0,
-                "max_inflight": _PATIENT,
-                "max_uploads": _PATIENT,
-                "options": {"max_ongoing_requests": _PATIENT, "max_queued_requests": _PATIENT},
-            },
-            OnnxDeployment={
-                "threads": setup.threads,
-                "inferences_at_once": detector.WORKERS,
-                "options": {"max_queued_requests": _PATIENT},
-            },
-        )
+        queue = {"options": {"max_queued_requests": _PATIENT}}
+        onnx = {"threads": setup.threads, "inferences_at_once": detector.WORKERS, **queue}
+        Service(node).deploy(Router=_PATIENT_ROUTER, OnnxDeployment=onnx)
         try:
             yield node.http_url, processes, lambda: None
         finally:
@@ -120,7 +105,7 @@ def _ours(mode: Mode, setup: Setup, folder: Path) -> _Started:
 
 @contextlib.contextmanager
 def _server(name: Name, setup: Setup, folder: Path) -> _Started:
-    """One of `bench.serving.peers`, in a session of its own."""
+    """One of `bench.serving.peers`, as the leader of a session, so that all its processes can be ended."""
     python = environments.python_of(name, setup.environments) if name in PEERS else Path(sys.executable)
     port, log = free_port(), folder / "server.log"
     own = {
@@ -133,57 +118,41 @@ def _server(name: Name, setup: Setup, folder: Path) -> _Started:
         "BENTOML_HOME": str(folder / "bentoml"),
     }
     command = [str(python), "-m", f"bench.serving.peers.{name}_server"]
-    with _session(command, folder, os.environ | own, log) as process:
-        processes = Processes(process.pid)
-        try:
-            yield f"http://127.0.0.1:{port}", processes, lambda: None if process.poll() is None else _last_words(log)
-        finally:
-            processes.end()
-
-
-@contextlib.contextmanager
-def _session(
-    command: list[str], folder: Path, environment: Mapping[str, str], log: Path
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """A program in a session of its own, whose leader ends with the `with` block, whatever interrupts it."""
-    with log.open("wb") as output:
+    with log.open("wb") as output, contextlib.ExitStack() as ending:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
+            command, cwd=folder, env=os.environ | own, stdout=output, stderr=output, start_new_session=True
         )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+        ending.callback(process.wait)
+        ending.callback(process.kill)
+        processes = Processes(process.pid)
+        ending.callback(processes.end)
+        yield f"http://127.0.0.1:{port}", processes, lambda: None if process.poll() is None else _last_words(log)
 
 
 def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() or ["no word why"]
+    lines = log.read_text(errors="replace").strip().splitlines() or ["it gave no reason"]
     return f"it ended while starting: {lines[-1][:300]}"
 
 
 def _first_reply(url: str, photo: bytes, failure: Callable[[], str | None]) -> Reply:
-    deadline, last = time.monotonic() + _READY_TIMEOUT_S, "nobody listens"
-    while time.monotonic() < deadline:
-        if reason := failure():
-            raise ConfigurationError(reason)
-        with contextlib.suppress(httpx.TransportError):
-            response = httpx.post(
-                f"{url}/detect", content=photo, headers={"Content-Type": "image/jpeg"}, timeout=30, trust_env=False
-            )
-            last = f"{response.status_code} {response.text[:200]}"
-            if response.is_success:
-                with contextlib.suppress(ValidationError):
+    deadline, last = time.monotonic() + _READY_TIMEOUT_S, "no connection"
+    with httpx.Client(base_url=url, headers={"Content-Type": JPEG}, timeout=30, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            if reason := failure():
+                raise ConfigurationError(reason)
+            with contextlib.suppress(httpx.TransportError, ValidationError):
+                response = client.post("/detect", content=photo)
+                last = f"{response.status_code} {response.text[:200]}"
+                if response.is_success:
                     return Reply.model_validate_json(response.content)
-        time.sleep(0.2)
+            time.sleep(0.2)
     raise ConfigurationError(f"no answer to the photo within {_READY_TIMEOUT_S:g} s: {last}")
 
 
-def difference(reference: Reply, own: Reply) -> str | None:
-    """Why a contender must not be measured: it does not do the same work. None if it does."""
+def require_same(reference: Reply, own: Reply) -> None:
+    """Raise ConfigurationError, with the difference, if a contender does not do the same work as the reference."""
     if own.image != reference.image:
-        return f"it saw an image of {own.image.width}x{own.image.height}"
+        raise ConfigurationError(f"it decoded an image of {own.image.width}x{own.image.height}")
     found = compare(reference.detections, own.detections, reference.image, DEFAULT_THRESHOLD)
-    if found.agrees and len(own.detections) == len(reference.detections):
-        return None
-    return f"its answer differs: {found.matched} of {len(reference.detections)} detections match"
+    if not found.agrees or len(own.detections) != len(reference.detections):
+        raise ConfigurationError(f"only {found.matched} of {len(reference.detections)} detections match bare's")

@@ -1,6 +1,6 @@
 """A virtual environment for each peer, made on first use from `peers/NAME.txt`. Called by `bench.serving.contenders`.
 
-A peer never shares the project's environment: its pins are not ours, and it must not be able to break them.
+A peer has an environment of its own, because its pinned versions conflict with the project's.
 """
 
 import hashlib
@@ -12,22 +12,22 @@ from pathlib import Path
 from serve_app.errors import ConfigurationError
 
 PINS = Path(__file__).with_name("peers")
-_STAMP = "installed.txt"
 _INSTALL_TIMEOUT_S = 900
 
 
 def python_of(name: str, folder: Path) -> Path:
     """The interpreter of a peer's environment, installed if it is not. Raises ConfigurationError with pip's reason."""
     pins, environment = PINS / f"{name}.txt", folder / name
-    python, stamp = environment / "bin/python", environment / _STAMP
+    python, stamp = environment / "bin/python", environment / "installed.txt"
     wanted = hashlib.sha256(pins.read_bytes()).hexdigest()
-    if python.exists() and stamp.is_file() and stamp.read_text() == wanted:
-        return python.absolute()
-    shutil.rmtree(environment, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(environment)], "the environment cannot be made")
-    quiet = ["--quiet", "--disable-pip-version-check"]
-    _run([str(python), "-m", "pip", "install", *quiet, "-r", str(pins)], "pip failed")
-    stamp.write_text(wanted)
+    if not (python.exists() and stamp.is_file() and stamp.read_text() == wanted):
+        shutil.rmtree(environment, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", str(environment)], "the environment cannot be made")
+        _run(
+            [str(python), *["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"], str(pins)],
+            "pip failed",
+        )
+        stamp.write_text(wanted)
     return python.absolute()
 
 
@@ -43,6 +43,6 @@ def _run(command: list[str], failure: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigurationError(f"{failure}: {error}") from None
     if done.returncode:
-        # pip lists every version there is before it says what is wrong.
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no word why"]
+        # pip lists every available version before it says what is wrong.
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason was given"]
         raise ConfigurationError(f"{failure}: {errors[-1][:300]}")

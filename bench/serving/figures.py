@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.serving.loads import OK, Load, Outcome, Span, counted
-from bench.statistics import Ratio, median, ratio
+from bench.load.plan import OK, Load, Outcome, Span
+from bench.statistics import Interval, median, ratio
 
 STABLE_WINDOWS = 3
 STABLE_WITHIN = 0.10
@@ -25,7 +25,7 @@ class Window(NamedTuple):
 
     @property
     def median(self) -> float:
-        """Infinite where nothing was answered, so that no window looks good for having failed."""
+        """Infinite where nothing was answered, so that a window that failed never looks fast."""
         return median(self.latencies) if self.latencies else float("inf")
 
     @property
@@ -41,7 +41,7 @@ class Figures(NamedTuple):
     p95: float
     p99: float
     over_reference: float
-    relative: Ratio
+    relative: Interval
     throughput: float
     cpu_per_request: float
     generator_cpu_per_request: float
@@ -53,10 +53,10 @@ class Figures(NamedTuple):
 
 
 def window(load: Load, span: Span, outcome: Outcome, cpu_seconds: float, memory_bytes: int) -> Window:
-    """Add up a window. CPU goes by every answer of it, the lead-in's too: it cannot be told apart."""
-    inside = counted(load, span, outcome.sent)
-    good = [one.ended - one.due for one in inside if one.status == OK]
-    last = max((one.ended for one in inside), default=span.end)
+    """Add up a window. CPU is counted over all answers, those of the lead-in too, as it cannot be separated."""
+    inside = outcome.counted(load, span)
+    good = [one.seconds for one in inside if one.status == OK]
+    last = max((one.ended - outcome.began for one in inside), default=span.end)
     return Window(
         latencies=good,
         # In an open loop that the server cannot follow, the answers take longer than the window.
@@ -107,11 +107,11 @@ def _over(windows: Sequence[Window], reference: Sequence[Window]) -> float:
     return median(differences) if differences else float("inf")
 
 
-def _relative(load: Load, windows: Sequence[Window], reference: Sequence[Window]) -> Ratio:
+def _relative(load: Load, windows: Sequence[Window], reference: Sequence[Window]) -> Interval:
     """Throughput by throughput; in an open loop, where the clients set it, the reference's median by ours."""
     pairs = _answered(windows, reference)
     if not pairs:
-        return Ratio(0.0, 0.0, 0.0)
+        return Interval(0.0, 0.0, 0.0)
     if load.is_open:
         return ratio([other.median for _, other in pairs], [own.median for own, _ in pairs])
     return ratio([own.throughput for own, _ in pairs], [other.throughput for _, other in pairs])

@@ -1,4 +1,4 @@
-"""The measurement: interleaved rounds of short windows, until the figures stand still. Called by `bench.serving`.
+"""Interleaved rounds of short windows, until the figures are stable. Called by `bench.serving`.
 
 One round gives each contender one window, in an order that rotates, so that whatever else the machine does falls on
 all alike.
@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from bench.load.generator import Send
+from bench.load.plan import Load, Order, Span, Target
 from bench.serving.contenders import Contender, Name
-from bench.serving.figures import STABLE_WINDOWS, Figures, Window, figures, stable_end, window
-from bench.serving.generator import Send
-from bench.serving.loads import Load, Order, Span
+from bench.serving.figures import Figures, Window, figures, stable_end, window
 from bench.statistics import turned
 
 _IDLE_S = 3.0
-# A share of one core. What an idle server does above it would be taken from the one whose turn it is.
+# A share of one core. A server that uses more while idle is stopped while it is another one's turn.
 _IDLE_LIMIT = 0.02
 _THAW_S = 0.5
+_PATIENCE_S = 20.0
 
 Advance = Callable[[int], None]
 
@@ -51,19 +52,25 @@ class Row(NamedTuple):
 
 
 class Bench:
-    """The contenders and the generator; the first contender is the reference."""
+    """The contenders and the load generator; the first contender is the reference."""
 
-    def __init__(self, contenders: Sequence[Contender], send: Send, photo: bytes, idle_s: float = _IDLE_S) -> None:
-        self._contenders, self._send, self._photo = contenders, send, photo
-        self.idle = self._idle_shares(idle_s)
+    def __init__(
+        self,
+        contenders: Sequence[Contender],
+        send: Send,
+        photo: bytes,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._contenders, self._send, self._photo, self._sleep = contenders, send, photo, sleep
+        self.idle = self._idle_shares()
         self.frozen_between_turns = [name for name, share in self.idle.items() if share > _IDLE_LIMIT]
 
-    def _idle_shares(self, seconds: float) -> dict[Name, float]:
-        """How much of a core each contender uses while nobody asks it anything."""
+    def _idle_shares(self) -> dict[Name, float]:
+        """How much of a core each contender uses without any request."""
         before = {contender.name: contender.processes.cpu_seconds() for contender in self._contenders}
-        time.sleep(seconds)
+        self._sleep(_IDLE_S)
         after = {contender.name: contender.processes.cpu_seconds() for contender in self._contenders}
-        return {name: (after[name] - before[name]) / seconds for name in before}
+        return {name: (after[name] - before[name]) / _IDLE_S for name in before}
 
     def run(self, plan: Plan, advance: Advance) -> list[Row]:
         """All loads; calls `advance` with the windows that are done or not needed any more."""
@@ -88,7 +95,7 @@ class Bench:
             for contender in turned(self._contenders, number):
                 windows[contender.name].append(self._window(contender, load, plan.span))
                 advance(1)
-            if all(_is_stable(found) for found in windows.values()):
+            if all(stable_end([one.median for one in found]) for found in windows.values()):
                 advance((plan.rounds - number - 1) * len(self._contenders))
                 break
         reference = windows[self._contenders[0].name]
@@ -96,8 +103,9 @@ class Bench:
 
     def _window(self, contender: Contender, load: Load, span: Span) -> Window:
         self._thaw(contender)
+        target = Target(contender.url, self._photo, keep_alive=True, patience_s=_PATIENCE_S)
         before = contender.processes.cpu_seconds()
-        outcome = self._send(Order(contender.host, contender.port, self._photo, load, span))
+        outcome = self._send(Order(target, load, span))
         used = contender.processes.cpu_seconds() - before
         memory = contender.processes.memory_bytes()
         self._freeze(contender)
@@ -106,12 +114,8 @@ class Bench:
     def _thaw(self, contender: Contender) -> None:
         if contender.name in self.frozen_between_turns:
             contender.processes.thaw()
-            time.sleep(_THAW_S)  # it catches up with all that was due meanwhile
+            self._sleep(_THAW_S)  # it catches up with its periodic work
 
     def _freeze(self, contender: Contender) -> None:
         if contender.name in self.frozen_between_turns:
             contender.processes.freeze()
-
-
-def _is_stable(windows: Sequence[Window]) -> bool:
-    return len(windows) >= STABLE_WINDOWS and stable_end([one.median for one in windows]) is not None

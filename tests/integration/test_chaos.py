@@ -1,13 +1,13 @@
-"""A short round of `make chaos`: the same faults and clients, and what must hold on any machine."""
+"""A short round of `make chaos`: the same faults under the same clients, and what must hold on any machine."""
 
 import pytest
 
-from bench.chaos.clients import Target
 from bench.chaos.faults import freeze_replicas, kill_replicas, kill_routers
+from bench.load.plan import Target
 from bench.service import Service
 
 pytestmark = pytest.mark.integration
-DYING_S = 2.0  # a killed process takes connections until the system has closed its sockets
+DYING_S = 2.0  # a killed process accepts connections until the system has closed its sockets
 
 
 @pytest.fixture
@@ -31,5 +31,5 @@ def test_freezing_each_backend_fails_no_request(service: Service, target: Target
 def test_killing_a_router_fails_only_what_was_in_flight_in_it(service: Service, target: Target) -> None:
     result = kill_routers(service, target, times=1)
     (struck,) = result.struck
-    assert all(sent.began < struck + DYING_S and sent.ended > struck for sent in result.failed)
+    assert all(sent.due < struck + DYING_S and sent.ended > struck for sent in result.failed)
     assert len(result.sent) > len(result.failed)

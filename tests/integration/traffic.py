@@ -1,26 +1,18 @@
-"""Clients that keep their own books of what they sent and saw. Used by test_observability."""
+"""Requests of known number, and a process that is slowed down. Used by test_observability and test_logs."""
 
 import contextlib
 import itertools
 import math
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple
 
-import httpx
 import psutil
 
+from bench.load import generator
+from bench.load.plan import JPEG, Sent, Target
 
-class Sent(NamedTuple):
-    """One request as its client saw it."""
-
-    status: int
-    assigned: str
-    backend: str
-    seconds: float
+__all__ = ["Sent", "around_quantile", "send", "slowed_down"]
 
 
 def send(
@@ -29,23 +21,11 @@ def send(
     count: int,
     clients: int = 2,
     headers: Mapping[str, str] | None = None,
-    media_type: str = "image/jpeg",
+    media_type: str = JPEG,
 ) -> list[Sent]:
     """Send `count` requests from some clients, each waiting for its answer before it sends the next."""
     headers = {"Content-Type": media_type, **(headers or {})}
-    with (
-        httpx.Client(base_url=url, timeout=60, trust_env=False, headers=headers) as client,
-        ThreadPoolExecutor(clients) as pool,
-    ):
-        return list(pool.map(lambda _: _send_one(client, image), range(count)))
-
-
-def _send_one(client: httpx.Client, image: bytes) -> Sent:
-    began = time.perf_counter()
-    response = client.post("/detect?threshold=0.05", content=image)
-    seconds = time.perf_counter() - began
-    body: dict[str, Any] = response.json()
-    return Sent(response.status_code, body.get("assigned", ""), body.get("backend", ""), seconds)
+    return generator.send(Target(url, image, headers, "/detect?threshold=0.05", keep_alive=True), count, clients)
 
 
 def around_quantile(values: list[float], quantile: float) -> tuple[float, float]:

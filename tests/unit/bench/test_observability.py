@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from bench import observability, unobserved
-from bench.observability import Round, Side
-from bench.scaling.processes import PARTS
+from bench.observability import __main__ as observability
+from bench.observability import unobserved
+from bench.observability.__main__ import Round, Side
+from bench.processes import PARTS
 from serve_app.observability.metrics import RouterMetrics
 from serve_app.settings import AppSettings
 
@@ -15,18 +16,14 @@ def rounds(p50_s: float, cores: float) -> list[Round]:
     return [Round(p50_s, dict.fromkeys(PARTS, cores / len(PARTS)))] * 4
 
 
-def test_the_table_tells_each_difference_and_each_part(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+def test_the_table_has_each_difference_and_each_part() -> None:
     measured: dict[Side, list[Round]] = {
         "on": rounds(0.0185, 1.2),
         "Ray alone": rounds(0.0180, 1.16),
         "nothing": rounds(0.0175, 1.12),
     }
-    observability._report(measured, rate=50, load=0.1)
-    lines = capsys.readouterr().out.splitlines()
-    cells = {line.split(" | ")[0].strip("| "): re.findall(r"[-+]?\d+\.\d+", line) for line in lines[2:]}
+    lines = observability.table(measured, cores=2).splitlines()
+    cells = {line.split("|")[1].strip(): re.findall(r"[-+]?\d+\.\d+", line) for line in lines[2:]}
     assert cells["p50, ms"] == ["18.50", "18.00", "17.50", "+0.50", "+0.50", "+0.50", "+1.00", "+1.00", "+1.00"]
     assert cells["processor time, % of the machine"][3::3] == ["+2.00", "+4.00"]
     assert sum(float(cells[f"of it {part}"][0]) for part in PARTS) == pytest.approx(60, abs=0.1)

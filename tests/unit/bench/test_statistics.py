@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.statistics import median, ratio, turned
+from bench.statistics import difference, median, quantile, ratio, turned
 
 
 def test_the_ratio_is_reference_time_by_candidate_time() -> None:
@@ -34,3 +34,16 @@ def test_the_median_ignores_an_outlier() -> None:
 
 def test_each_is_the_first_equally_often() -> None:
     assert [turned("abc", number) for number in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
+
+
+def test_one_round_has_no_interval() -> None:
+    assert ratio([2.0], [1.0]) == (2.0, 2.0, 2.0)
+
+
+def test_a_difference_is_taken_within_rounds() -> None:
+    assert difference([1.5, 9.5, 1.5], [1.0, 9.0, 1.0]) == (0.5, 0.5, 0.5)
+
+
+def test_a_quantile_lies_between_two_values_and_is_0_of_none() -> None:
+    assert quantile([1, 3], 0.5) == 2
+    assert quantile([], 0.5) == 0

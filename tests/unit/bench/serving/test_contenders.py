@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.serving import contenders, environments
-from bench.serving.contenders import Name, Reply, Setup, difference
+from bench.serving.contenders import Name, Reply, Setup, require_same
 from serve_app.errors import ConfigurationError
 from serve_app.schemas import Box, Detection, ImageSize
 
@@ -17,7 +17,7 @@ REFERENCE = Reply(image=SIZE, detections=[PANTS, SHIRT])
 
 def test_the_same_answer_is_no_difference() -> None:
     near = PANTS.model_copy(update={"score": 0.91})
-    assert difference(REFERENCE, Reply(image=SIZE, detections=[near, SHIRT])) is None
+    require_same(REFERENCE, Reply(image=SIZE, detections=[near, SHIRT]))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,8 @@ def test_the_same_answer_is_no_difference() -> None:
     ],
 )
 def test_other_work_is_named(reply: Reply, reason: str) -> None:
-    assert reason in (difference(REFERENCE, reply) or "")
+    with pytest.raises(ConfigurationError, match=reason):
+        require_same(REFERENCE, reply)
 
 
 def test_a_server_that_ends_says_its_last_words(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from bench.load.plan import NO_ANSWER, OK, Load, Outcome, Sent, Span
 from bench.serving.figures import Window, figures, stable_end, window
-from bench.serving.loads import NO_ANSWER, OK, Load, Outcome, Sent, Span
 
 CLOSED, OPEN = Load.closed(2), Load.open("half", 10)
 SPAN = Span(lead=1.0, counted=2.0)
@@ -76,15 +76,15 @@ def test_a_contender_that_answers_nothing_has_no_good_figure() -> None:
 
 
 def test_a_window_leaves_out_its_lead_in_and_failed_requests() -> None:
-    sent = [Sent(0.0, 0.5, OK), Sent(1.0, 1.5, OK), Sent(1.5, 1.6, 503), Sent(1.6, 1.7, NO_ANSWER)]
-    found = window(CLOSED, SPAN, Outcome(sent, 0.01), cpu_seconds=0.5, memory_bytes=100)
+    sent = [Sent(100.0, 100.5, OK), Sent(101.0, 101.5, OK), Sent(101.5, 101.6, 503), Sent(101.6, 101.7, NO_ANSWER)]
+    found = window(CLOSED, SPAN, Outcome(100.0, sent, 0.01), cpu_seconds=0.5, memory_bytes=100)
     assert found.latencies == [0.5]
     assert (found.answered, found.failed) == (2, 2)
     assert found.throughput == 0.5
 
 
 def test_an_overrun_open_window_has_the_throughput_that_the_server_managed() -> None:
-    sent = [Sent(1.0, 3.0, OK), Sent(2.0, 5.0, OK)]
-    found = window(OPEN, SPAN, Outcome(sent, 0.01), cpu_seconds=0.5, memory_bytes=100)
+    sent = [Sent(101.0, 103.0, OK), Sent(102.0, 105.0, OK)]
+    found = window(OPEN, SPAN, Outcome(100.0, sent, 0.01), cpu_seconds=0.5, memory_bytes=100)
     assert found.latencies == [2.0, 3.0]
     assert found.throughput == 2 / 4

@@ -2,8 +2,8 @@
 
 from typing import Any, cast
 
+from bench.load.plan import OK, Order, Outcome, Sent, Span
 from bench.serving.contenders import Contender, Name, Reply
-from bench.serving.loads import OK, Order, Outcome, Sent, Span
 from bench.serving.measure import Bench, Plan
 from serve_app.schemas import ImageSize
 
@@ -36,19 +36,19 @@ class FakeGenerator:
     def __init__(self, contenders: list[Contender], latencies: dict[Name, list[float]]) -> None:
         self.turns: list[Name] = []
         self.rates: list[float] = []
-        self._contenders = {contender.port: contender for contender in contenders}
+        self._contenders = {contender.url: contender for contender in contenders}
         self._latencies = latencies
 
     def __call__(self, order: Order) -> Outcome:
-        contender = self._contenders[order.port]
+        contender = self._contenders[order.target.url]
         assert not processes_of(contender).frozen
         if order.span == PLAN.warm_up:
-            return Outcome([], 0.0)
+            return Outcome(0.0, [], 0.0)
         self.turns.append(contender.name)
         self.rates.append(order.load.rate)
         latencies = self._latencies.get(contender.name, [0.1])
         latency = latencies[self.turns.count(contender.name) % len(latencies)]
-        return Outcome([Sent(0.1, 0.1 + latency, OK)] * 10, 0.001)
+        return Outcome(0.0, [Sent(0.1, 0.1 + latency, OK)] * 10, 0.001)
 
 
 def processes_of(contender: Contender) -> FakeProcesses:
@@ -58,13 +58,13 @@ def processes_of(contender: Contender) -> FakeProcesses:
 def contenders(**idle: float) -> list[Contender]:
     reply = Reply(image=ImageSize(width=1, height=1), detections=[])
     fakes: list[Any] = [FakeProcesses(idle.get(name.name, 0.0)) for name in NAMES]
-    return [Contender(name, "", port, fake, reply) for port, (name, fake) in enumerate(zip(NAMES, fakes, strict=True))]
+    return [Contender(name, f"http://{name}", fake, reply) for name, fake in zip(NAMES, fakes, strict=True)]
 
 
 def run(found: list[Contender], latencies: dict[Name, list[float]], plan: Plan = PLAN) -> tuple[FakeGenerator, int]:
     done: list[int] = []
     send = FakeGenerator(found, latencies)
-    bench = Bench(found, send, b"", idle_s=0.01)
+    bench = Bench(found, send, b"", sleep=lambda seconds: None)
     rows = bench.run(plan, done.append)
     assert [row.contender for row in rows] == NAMES * plan.loads
     return send, sum(done)
@@ -94,7 +94,7 @@ def test_the_open_loop_is_a_share_of_what_bare_managed() -> None:
 
 def test_who_spins_when_idle_is_stopped_between_its_turns_and_free_in_the_end() -> None:
     found = contenders(litserve=1.0)
-    bench = Bench(found, FakeGenerator(found, {}), b"", idle_s=0.01)
+    bench = Bench(found, FakeGenerator(found, {}), b"", sleep=lambda seconds: None)
     assert bench.frozen_between_turns == [Name.litserve]
     bench.run(PLAN._replace(shares=[]), lambda windows: None)
     assert not processes_of(found[2]).frozen

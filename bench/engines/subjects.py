@@ -1,0 +1,92 @@
+"""The models to measure on: the demo's checkpoint, and YOLOS-small with random weights. Used by `bench.engines`."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.engines.flops import Shape
+from serve_app.detection.agreement import TOLERANCE
+from serve_app.detection.model import artifact, checkpoint
+from serve_app.detection.model.artifact import Precision
+from serve_app.settings import DEFAULT_CHECKPOINT
+
+WORK = Path(".cache/bench")
+_SMALL = WORK / "yolos-small"
+_COCO_LABELS = 91
+
+
+class Subject(NamedTuple):
+    """A model, the image sizes (height, width) to run it on, the rounds, and the images to compare answers on."""
+
+    name: str
+    checkpoint: Path
+    sizes: list[tuple[int, int]]
+    rounds: int
+    compared: int
+
+    def artifact(self, precision: Precision) -> Path:
+        """Where its exported folder lies."""
+        return WORK / f"{self.name}-{precision}"
+
+
+def demo() -> Subject:
+    """The shipped checkpoint at the sizes its processor makes of photographs."""
+    return Subject("demo", Path(DEFAULT_CHECKPOINT), [(224, 288), (288, 224), (224, 384)], rounds=60, compared=12)
+
+
+def small() -> Subject:
+    """YOLOS-small as published (30.7 million parameters), with random weights: its time depends on its shape alone."""
+    if not (_SMALL / "preprocessor_config.json").is_file():
+        _write_small(_SMALL)
+    return Subject("yolos-small", _SMALL, [(512, 688), (800, 1056)], rounds=9, compared=2)
+
+
+def _write_small(folder: Path) -> None:
+    import torch
+    from transformers import YolosConfig, YolosForObjectDetection
+
+    torch.manual_seed(0)
+    labels = {index: f"label {index}" for index in range(_COCO_LABELS)}
+    config = YolosConfig(
+        hidden_size=384,
+        intermediate_size=1536,
+        num_attention_heads=6,
+        image_size=[512, 864],
+        id2label=labels,
+        label2id={name: index for index, name in labels.items()},
+    )
+    model = YolosForObjectDetection(config)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.ndim > 1:  # transformers' own start is so small that every image gives the same answer
+                scale = 0.5 if "position" in name or "token" in name else 1.5 * weights[0].numel() ** -0.5
+                weights.normal_(std=scale)
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"shortest_edge": 800, "longest_edge": 1333}}))
+
+
+def export(subject: Subject, precision: Precision) -> None:
+    """Write one artifact as the export would; also one that its gate refuses, as the report shows the deviation."""
+    from export import samples, write  # imports torch, which no other part of this process needs
+    from export.request import Request
+
+    folder = subject.artifact(precision)
+    folder.mkdir(parents=True, exist_ok=True)
+    request = Request(subject.name, revision=None, out=folder, images=None, tolerance=TOLERANCE, precision=precision)
+    pictures = samples.load(None)[: subject.compared]
+    manifest, _ = write.build_within(folder, subject.checkpoint, request, pictures, say=lambda _: None)
+    (folder / artifact.MANIFEST).write_text(manifest.model_dump_json())
+
+
+def shape(subject: Subject) -> Shape:
+    """What its configuration says of its size."""
+    config = json.loads((subject.checkpoint / "config.json").read_bytes())
+    spec = checkpoint.read_spec(subject.checkpoint)
+    return Shape(
+        hidden=config["hidden_size"],
+        intermediate=config["intermediate_size"],
+        layers=config["num_hidden_layers"],
+        labels=len(spec.labels),
+        detection_tokens=spec.detection_tokens,
+        patch=spec.patch_size,
+    )

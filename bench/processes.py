@@ -1,0 +1,131 @@
+"""The processes of a server or a Ray node: what they cost, which part they play, stopping and ending them.
+
+Used by `bench.serving` and `bench.observability`.
+"""
+
+import contextlib
+import math
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple, TypeVar
+
+import psutil
+
+from serve_app.local.node import Node
+
+_PATIENCE_S = 5.0
+T = TypeVar("T")
+
+
+class Processes:
+    """The session that a process leads, and all its descendants, also those that opened a session of their own."""
+
+    def __init__(self, leader: int) -> None:
+        self._leader = leader
+        self._known: set[psutil.Process] = {psutil.Process(leader)}
+
+    def all(self) -> list[psutil.Process]:
+        """The living ones. Those once seen stay known after their parent has died."""
+        self._known = {process for process in self._known if lives(process)}
+        strangers = {process for process in psutil.process_iter(["ppid"]) if process not in self._known}
+        while joining := {process for process in strangers if self._belongs(process)}:
+            self._known |= joining
+            strangers -= joining
+        return [process for process in self._known if lives(process)]
+
+    def _belongs(self, process: psutil.Process) -> bool:
+        return process.info["ppid"] in {known.pid for known in self._known} or self._in_session(process)
+
+    def _in_session(self, process: psutil.Process) -> bool:
+        try:
+            return os.getsid(process.pid) == self._leader and lives(process)
+        except OSError:
+            return False
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all of them since they started; in whatever order, the same sum."""
+        return math.fsum(of_each(self.all(), lambda process: sum(process.cpu_times()[:2])))
+
+    def memory_bytes(self) -> int:
+        """Their proportional set size."""
+        return int(sum(of_each(self.all(), lambda process: process.memory_full_info().pss)))
+
+    def freeze(self) -> None:
+        """Stop them where they are."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._send(signal.SIGCONT)
+
+    def end(self) -> None:
+        """End them all, first kindly; returns when none is left."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._send(number)
+            self.thaw()  # a stopped process does not see SIGTERM
+            psutil.wait_procs(self.all(), timeout=_PATIENCE_S)
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in self.all():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
+def of_each(processes: Iterable[psutil.Process], figure: Callable[[psutil.Process], T]) -> Iterator[T]:
+    """A figure of each process, but of those that end meanwhile."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error, FileNotFoundError):
+            yield figure(process)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs, or could: a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+Part = Literal["router", "arm", "proxy", "haproxy", "controller", "agent", "rest of Ray"]
+PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "arm", "controller", "agent", "rest of Ray")
+# Ray's workers carry the name of their actor in their command line.
+_TITLES: dict[str, Part] = {
+    "ray::ServeReplica:detect:Router": "router",
+    "ray::ServeReplica:": "arm",
+    "ray::ProxyActor": "proxy",
+    "ray::ServeController": "controller",
+    "ray::DashboardAgent": "agent",
+}
+
+
+class Used(NamedTuple):
+    """One process: its part, and the CPU seconds since its start."""
+
+    part: Part
+    cpu: float
+
+
+def part_of(name: str, title: str) -> Part:
+    """The part of a process, from its name and the beginning of its command line."""
+    if name.startswith("haproxy"):
+        return "haproxy"
+    return next((part for start, part in _TITLES.items() if title.startswith(start)), "rest of Ray")
+
+
+def used(node: Node) -> dict[int, Used]:
+    """What every living process of the node has used, by process id."""
+
+    def figure(process: psutil.Process) -> tuple[int, Used]:
+        title = (process.cmdline() or [""])[0]
+        return process.pid, Used(part_of(process.name(), title), sum(process.cpu_times()[:2]))
+
+    return dict(of_each(node.processes(), figure))
+
+
+def cpu_between(before: Mapping[int, Used], after: Mapping[int, Used]) -> dict[Part, float]:
+    """CPU seconds by part, of the processes that lived all the time."""
+    cpu: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
+    for pid in before.keys() & after.keys():
+        cpu[after[pid].part] += after[pid].cpu - before[pid].cpu
+    return cpu

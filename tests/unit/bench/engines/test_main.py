@@ -1,0 +1,67 @@
+"""`python -m bench.engines`: what it prints and writes, and how it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bench.engines import __main__ as engines
+from bench.engines import subjects
+from bench.engines.measure import Plan
+from bench.engines.report import Row
+from bench.engines.subjects import Subject
+from bench.statistics import Interval
+from serve_app.errors import ConfigurationError
+
+APP = typer.Typer()
+APP.command()(engines.main)
+ROW = Row("demo", 64, 96, "torch fp32", 0.02, Interval(1, 1, 1), 10**9, 10**8, 0, 0, 0)
+
+
+@pytest.fixture
+def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans it carries out, instead of carrying them out."""
+    seen: list[Plan] = []
+
+    def pretend(plan: Plan, advance: object) -> list[Row]:
+        seen.append(plan)
+        return [ROW._replace(model=plan.subject.name)]
+
+    subject = Subject("demo", tmp_path, [(64, 96)], rounds=60, compared=1)
+    monkeypatch.setattr(engines, "measure", pretend)
+    monkeypatch.setattr(engines, "measured_peak", lambda threads: 1e11)
+    monkeypatch.setattr(subjects, "demo", lambda: subject)
+    monkeypatch.setattr(subjects, "small", lambda: subject._replace(name="yolos-small", rounds=9))
+    return seen
+
+
+def test_both_models_are_measured_and_written(plans: list[Plan], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = CliRunner().invoke(APP, ["--out", str(tmp_path / "out"), "--threads", "3", "--spinning"])
+    assert result.exit_code == 0, result.output
+    assert [(plan.subject.name, plan.rounds) for plan in plans] == [("demo", 60), ("yolos-small", 9)]
+    assert all(plan.threads == 3 and plan.spinning for plan in plans)
+    assert "fp32 peak 100 GFLOP/s" in result.stdout
+    content = json.loads((tmp_path / "out" / "engines.json").read_text())
+    assert [row["model"] for row in content["rows"]] == ["demo", "yolos-small"]
+
+
+def test_quick_means_few_rounds_of_what_was_asked(plans: list[Plan], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    CliRunner().invoke(APP, ["--out", str(tmp_path), "--model", "demo", "--quick"])
+    assert [(plan.subject.name, plan.rounds) for plan in plans] == [("demo", 3)]
+
+
+def test_an_engine_that_does_not_come_up_is_one_line(
+    plans: list[Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(plan: Plan, advance: object) -> list[Row]:
+        raise ConfigurationError("an engine's process ended: no memory")
+
+    monkeypatch.setattr(engines, "measure", fail)
+    result = CliRunner().invoke(APP, ["--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith("error: an engine's process ended: no memory")
+    assert not (tmp_path / "out").exists()
