@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.processes import of_each
 from bench.service import Service
-from bench.serving.processes import of_each
 from serve_app.local.modes import Mode
 
 pytestmark = pytest.mark.integration

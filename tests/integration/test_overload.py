@@ -7,8 +7,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from bench.chaos.clients import Target
 from bench.chaos.overload import Overload, overload
+from bench.load.plan import Target
 from bench.service import Service
 from tests.integration.faults import PATIENT, Grows, counted, counts, eventually, frozen
 

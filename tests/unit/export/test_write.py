@@ -9,7 +9,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from export import parity, write
+from export import graph, parity, write
 from export.current import is_current
 from export.quantize import Kept
 from export.request import Request
@@ -87,7 +87,7 @@ def test_an_int8_draft_holds_the_quantised_graph_and_its_hash(
     def copied(_: object, spec: object, path: Path) -> None:
         shutil.copyfile(tiny_artifact / artifact.MODEL, path)
 
-    monkeypatch.setattr(write.graph, "write_graph", copied)
+    monkeypatch.setattr(graph, "write_graph", copied)
     said: list[str] = []
     draft = write.build(tmp_path, tiny, "tiny", "int8", said.append, Kept.first)
     assert said == ["tracing tiny", f"quantising all but {Kept.first}"]
