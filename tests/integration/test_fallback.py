@@ -58,7 +58,11 @@ def test_an_engine_that_gives_nonsense_is_overruled(
 @pytest.mark.parametrize("name", ["OnnxDeployment", "TorchDeployment"])
 def test_a_replica_killed_with_requests_in_it(service: Service, detect: Detect, name: str) -> None:
     assigned, rescuer = ("onnx", "torch") if name == "OnnxDeployment" else ("torch", "onnx")
-    service.deploy(True, **{"Router": {"onnx_fraction": float(assigned == "onnx")}, name: {"options": PATIENT}})
+    changes: dict[str, dict[str, Any]] = {
+        "Router": {"onnx_fraction": float(assigned == "onnx")},
+        name: {"options": PATIENT},
+    }
+    service.deploy(True, **changes)
     (pid,) = service.pids()[name]
     with concurrent.futures.ThreadPoolExecutor(4) as pool, frozen(pid):
         answers = [pool.submit(detect) for _ in range(4)]
