@@ -24,6 +24,12 @@ from tests.checkpoints import PARITY, SPEC, save
 Asked = Callable[..., Request]
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models gain nothing from threads, and threads wait for each other where other processes want the cores."""
+    monkeypatch.setattr(write.os, "sched_getaffinity", lambda _: {0})
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three small pictures of noise: decoding the demo's large ones takes most of a comparison's time."""
