@@ -1,5 +1,6 @@
 """From checkpoint to artifact folder: in place only as a whole, and only after the gate."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from export import parity, write
+from export import graph, parity, write
 from export.current import is_current
 from export.quantize import Kept
 from export.request import Request
@@ -27,7 +28,7 @@ Asked = Callable[..., Request]
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny models gain nothing from threads, and threads wait for each other where other processes want the cores."""
-    monkeypatch.setattr(write.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_an_int8_draft_holds_the_quantised_graph_and_its_hash(
     def copied(_: object, spec: object, path: Path) -> None:
         shutil.copyfile(tiny_artifact / artifact.MODEL, path)
 
-    monkeypatch.setattr(write.graph, "write_graph", copied)
+    monkeypatch.setattr(graph, "write_graph", copied)
     said: list[str] = []
     draft = write.build(tmp_path, tiny, "tiny", "int8", said.append, Kept.first)
     assert said == ["tracing tiny", f"quantising all but {Kept.first}"]
