@@ -1,6 +1,6 @@
 """Changes of colour that keep the shape: garments recoloured inside their mask, whole pictures jittered.
 
-Called by `training.samples`. Shape is what names a garment; colour and print are not, so training breaks their tie.
+Called by `training.samples`. A garment's label depends on its shape, not on its colour or print, so these are varied.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def jittered(rng: Rng, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
     middle = float(pixels[::8, ::8].mean())
     contrast = rng.uniform(0.75, 1.25)
-    # One table per channel: a byte picture needs no floating point arithmetic per pixel.
+    # One lookup table per channel replaces the arithmetic for each pixel.
     values = (np.arange(256)[:, None] - middle) * contrast + middle
     table = np.clip(values * gain, 0, 255).astype(np.uint8)
     pixels = cv2.LUT(pixels, np.ascontiguousarray(table[None])).astype(np.uint8)

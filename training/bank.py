@@ -45,7 +45,7 @@ class Bank:
 
 
 def stored(path: Path) -> bool:
-    """True where a whole bank lies at the path: the index is written last."""
+    """Whether a complete bank is stored at the path; its index is written last."""
     return path.is_file() and _index_path(path).is_file()
 
 

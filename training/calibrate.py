@@ -1,9 +1,9 @@
-"""Sets the scores so that the default threshold is the right one. Called by `training.train` at the end of a run.
+"""Calibrates the scores for the default threshold. Called by `training.train` at the end of a run.
 
-A detector trained for some hours still gives "nothing" too much or too little of its chances. One number mends that, a
-shift of the "nothing" logit. It is fitted on data kept out of training and folded into the bias of the last layer, so a
-server needs to know nothing of it. The order of labels for one box never changes. Sharper logits (a factor above one)
-would find a few garments more, but magnify the rounding of int8 and bf16 past the 5 % that the export allows.
+After a few hours of training, the probability of "nothing" is still too high or too low. A shift of the "nothing" logit
+corrects it. The shift is fitted on data kept out of training and added to the bias of the last layer, so the service
+needs no extra step. It never changes the order of the labels of one box. Scaling the logits by a factor above one would
+find a few more garments, but enlarge the rounding errors of int8 and bf16 over the 5 % that the export allows.
 """
 
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ from training.scoring import Boxes, Score, true_boxes
 from training.trainer import MEAN, STD
 
 LAST_LAYER = "class_labels_classifier.layers.2"
-# A client can ask for a higher threshold, but nobody gives it back a garment that was missed.
+# Recall counts more: a client can raise the threshold, but it cannot recover a garment that was missed.
 _RECALL_WEIGHT = 2
 SHIFTS = tuple(float(shift) for shift in np.arange(-6.0, 6.01, 0.5))
 
 
 class Sample(NamedTuple):
-    """A picture's true boxes, and what the model says of it: logits and boxes per token, boxes in pixels."""
+    """A picture's true boxes, and the model's outputs: logits and boxes (in pixels) of each token."""
 
     true: Boxes
     logits: NDArray[np.float64]

@@ -41,8 +41,8 @@ def new_config() -> YolosConfig:
 def new_model(config: YolosConfig) -> YolosForObjectDetection:
     """A model to train from scratch.
 
-    Patch positions start as waves, and each detection token starts with the position of one of twenty places spread
-    over the picture: it then shares with the patches there, from the first step, how a place becomes a box.
+    Patch positions start as sines and cosines. Each detection token starts with the position of one of twenty places
+    spread over the picture, so from the first step it is treated like the patches there.
     """
     model = YolosForObjectDetection(config)
     embeddings = model.vit.embeddings
@@ -60,9 +60,9 @@ def new_model(config: YolosConfig) -> YolosForObjectDetection:
 
 
 def token_places() -> torch.Tensor:
-    """The place each detection token answers for (tokens x 2: x and y as shares of the picture), in bricks.
+    """The place that each detection token is responsible for: (tokens, 2), x and y as shares of the picture.
 
-    Rows are staggered so that one token owns the very middle, where single garments lie.
+    The rows are staggered so that one place is the middle of the picture, where single garments lie.
     """
     rows, columns = torch.meshgrid(torch.arange(ANCHORS[0]), torch.arange(ANCHORS[1]), indexing="ij")
     x = (columns + 0.5 + 0.5 * (rows % 2 == 0)) / ANCHORS[1]
@@ -92,14 +92,14 @@ def load_checkpoint(folder: Path) -> tuple[YolosForObjectDetection, YolosImagePr
     try:
         model = YolosForObjectDetection.from_pretrained(folder)  # in evaluation mode
         return model, YolosImageProcessorPil.from_pretrained(folder)
-    except Exception as error:  # the libraries raise a dozen kinds for a broken file
+    except Exception as error:  # the libraries raise many unrelated types for a damaged file
         raise BadInputError(
             f"{folder} cannot be loaded ({one_line(error)}): train anew with python -m training.train"
         ) from error
 
 
 def _waves(rows: torch.Tensor, columns: torch.Tensor, width: int) -> torch.Tensor:
-    """Sines and cosines of row and column at falling frequencies, as in the first transformers."""
+    """Sines and cosines of row and column at falling frequencies (Vaswani et al. 2017)."""
     quarter = width // 4
     frequencies = torch.exp(-math.log(100.0) * torch.arange(quarter) / quarter)
     y, x = rows[:, None] * frequencies, columns[:, None] * frequencies

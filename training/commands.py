@@ -1,4 +1,4 @@
-"""What the commands of this package share: how bad input ends them. Used by `train`, `evaluate`, `scenes`."""
+"""How bad input ends a command of this package. Used by `train`, `evaluate` and `scenes`."""
 
 import sys
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Lays pictures on a canvas: a whole photo or scene, or several cut-outs over a backdrop. Called by `training.samples`.
 
-A box is that of the garment's visible pixels: what another garment hides, no detector can see.
+A box encloses the garment's visible pixels only, since a detector cannot see what another garment hides.
 """
 
 import math
@@ -98,7 +98,7 @@ def _warped_photo(rng: Rng, photo: Pixels, shape: tuple[int, int]) -> tuple[Pixe
     linear = np.diag([base_x, base_y]) @ _rotation(angle) @ np.diag([flip * zoom, zoom])
     left, top, right, bottom = tight_box(photo[..., 3] > 127)
     subject = np.asarray([(left + right) / 2, (top + bottom) / 2])
-    # Shift the middle of the photo to the middle of the canvas, then drift towards the garment so it stays in view.
+    # The canvas shows the middle of the photo or, moved by a random share, the middle of the garment.
     focus = np.asarray([columns / 2, rows / 2]) + (subject - [columns / 2, rows / 2]) * rng.uniform(0, 1)
     drift = rng.normal(0, 0.05, 2) * [width, height]
     matrix = np.column_stack([linear, np.asarray([width / 2, height / 2]) + drift - linear @ focus])
@@ -125,7 +125,7 @@ def _rotation(angle: float) -> NDArray[np.float64]:
 def _free_place(
     rng: Rng, picture: Pixels, shape: tuple[int, int], count: int, owners: NDArray[np.int16], areas: list[int]
 ) -> Pixels | None:
-    """The cut-out warped to a place where those below stay visible; None after a few vain tries."""
+    """The cut-out warped to a place where those below stay visible; None if several tries fail."""
     for attempt in range(6):
         layer = _placed(rng, picture, shape, count, 0.88**attempt)
         mask = layer[..., 3] > 127

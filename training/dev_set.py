@@ -1,6 +1,6 @@
-"""The pictures that decisions are made on while training: a tenth of the training photos, and scenes of own seeds.
+"""The pictures on which decisions are made during training: a tenth of the training photos, and scenes.
 
-Neither is trained on, and neither is what `training.evaluate` measures. Used by `training.train`.
+Neither are trained on or part of what `training.evaluate` measures. Used by `training.train`.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ FIRST_SCENE = 3_000_000
 
 
 class DevSamples(NamedTuple):
-    """What a model says of the kept-out photos and scenes."""
+    """A model's outputs for the photos and scenes that are kept out of training."""
 
     photos: list[Sample]
     scenes: list[Sample]

@@ -18,9 +18,9 @@ from training.scenes.garment import draw_garment
 GARMENT_SIDES = (90, 230)
 BACKDROP_SIDE = 256
 GARMENTS_PER_BACKDROP = 6
-# Keeps the training garments apart from those of any scene: scenes are seeded by [seed, width, height].
+# Makes the seeds of the training garments differ from those of every scene, which are [seed, width, height].
 STREAM = 90_001
-# Above the seeds that `training.dev_set` decides by and those that `training.evaluate` measures, whatever `--seed` is.
+# For every `--seed`, above the seeds of the scenes in `training.dev_set` and `training.evaluate`.
 FIRST_SCENE = 10_000_000
 NO_LABEL = -1
 
@@ -43,7 +43,7 @@ def build_scene_bank(path: Path, count: int, seed: int, workers: int) -> Bank:
 
 
 def drawn_garment(seed: int, number: int) -> Entry:
-    """Garment `number` of the bank; labels take turns."""
+    """Garment `number` of the bank; the labels alternate."""
     rng = np.random.default_rng([seed, number, STREAM, 0])
     label = number % len(LABELS)
     return Entry(label, draw_garment(rng, label, int(rng.integers(*GARMENT_SIDES))))
@@ -56,7 +56,7 @@ def drawn_backdrop(seed: int, number: int) -> Entry:
 
 
 def drawn_scene(seed: int, number: int) -> Entry:
-    """Scene `number` of the bank. Alpha tells whose a pixel is and what that garment is: see `scene_alpha`."""
+    """Scene `number` of the bank. A pixel's alpha encodes its garment and the garment's label: see `scene_alpha`."""
     width, height = scene_size(number)
     scene = render_scene(FIRST_SCENE + 1_000_000 * seed + number, width, height)
     alpha = np.zeros((height, width), np.uint8)

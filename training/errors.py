@@ -1,4 +1,4 @@
-"""The one error of this package's commands: input that a person has to mend. Raised anywhere, printed by `commands`."""
+"""The error for bad input to a command of this package. Raised wherever it is found, printed by `commands`."""
 
 
 class BadInputError(Exception):

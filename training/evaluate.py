@@ -1,8 +1,8 @@
 """`python -m training.evaluate`: how well the checkpoint finds and names clothes, on drawn scenes and on photos.
 
-Scenes come from seeds that training never uses. Photos bring a label (their folder) but no box: GrabCut gives it, and
-photos it cannot segment plausibly are left out and counted. A detection is true at IoU >= 0.5 whatever its label; the
-label is judged apart, on the objects located.
+Scenes come from seeds that training never uses. Photos have a label (their folder) but no box. GrabCut finds the box;
+photos without a plausible segmentation are left out and counted. A detection is true at IoU >= 0.5 whatever its label;
+the label is judged separately, on the objects located.
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""The libraries of the `training` extra, which a service does without. Training and evaluation take them from here."""
+"""The libraries of the `training` extra, imported in one place so that a missing one is one clear message.
+
+Training and evaluation import them from here; the service needs none of them.
+"""
 
 import sys
 

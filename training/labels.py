@@ -1,6 +1,6 @@
-"""The eight labels of the embedded checkpoint and the photo folders that feed them. Read by every module here.
+"""The eight labels of the embedded checkpoint, and the label of each photo folder. Read by every module here.
 
-Names follow Fashionpedia where it has one. Folders that even a person cannot tell apart at 224 pixels share a label.
+Names follow Fashionpedia where it has one. Folders that a person cannot tell apart at 224 pixels share a label.
 """
 
 LABELS: tuple[str, ...] = ("top, t-shirt, sweatshirt", "pants", "shorts", "skirt", "dress", "coat", "shoe", "hat")

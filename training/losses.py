@@ -1,8 +1,8 @@
 """The training loss: set prediction on the detection tokens and dense supervision on the patch tokens.
 
-A transformer learns to detect slowly from the set loss alone. Here every patch token is also asked, through the very
-same heads, which garment it lies on and where that garment's box is; the detection tokens then find features to copy.
-Nothing of it stays in the checkpoint. Called by `training.train`.
+From the set loss alone a transformer learns to detect slowly. So the same heads also predict, from every patch token,
+the garment that the patch lies on and its box; the detection tokens can then attend to these features. The dense loss
+adds no weights to the checkpoint. Called by `training.trainer`.
 """
 
 from typing import NamedTuple
@@ -51,7 +51,7 @@ def corners(boxes: Tensor) -> Tensor:
 
 
 def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Generalized IoU of boxes given as centre and size; the leading dimensions broadcast."""
+    """Generalized IoU (Rezatofighi et al. 2019) of boxes given as centre and size; the leading dimensions broadcast."""
     a, b = corners(first), corners(second)
     inner = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).prod(-1)
@@ -62,11 +62,11 @@ def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
 def set_loss(
     logits: Tensor, boxes: Tensor, targets: Targets, places: Tensor, repeats: int, nothing_weight: float
 ) -> Loss:
-    """DETR's loss, with tokens that own a place each (tokens x 2: x and y as shares of the canvas).
+    """The loss on the detection tokens; `places` (tokens x 2) holds each one's place, x and y as shares of the canvas.
 
-    An object goes to the token whose place is nearest to its middle: matched by their predictions alone, like tokens
-    take turns for thousands of steps and none grows sure. Each object is matched by `repeats` tokens: several early
-    on, one once duplicates shall go.
+    An object is matched to the token whose place is nearest to its middle. Matched by predictions alone, similar tokens
+    would alternate for thousands of steps, and none would become certain. Each object is matched to `repeats` tokens:
+    several early in a run, one later, so that duplicates disappear. The loss is that of DETR (Carion et al. 2020).
     """
     images, tokens, nothing = logits.shape[0], logits.shape[1], logits.shape[2] - 1
     matched = _match(logits.detach(), boxes.detach(), targets, places, repeats)
@@ -103,7 +103,7 @@ def _box_loss(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _match(logits: Tensor, boxes: Tensor, targets: Targets, places: Tensor, repeats: int) -> _Matched:
-    """The cheapest assignment of tokens to objects, per image. Predictions decide only between places about as near."""
+    """The cheapest assignment of tokens to objects in each image; predictions matter only at similar distances."""
     named = logits.softmax(-1).gather(2, targets.labels.clamp(min=0)[:, None].expand(-1, logits.shape[1], -1))
     distance = (places[None, :, None] - targets.boxes[:, None, :, :2]).norm(dim=-1)
     overlap = generalized_iou(boxes[:, :, None], targets.boxes[:, None])

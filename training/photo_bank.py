@@ -18,7 +18,7 @@ DEV_EVERY = 10
 
 
 def build_photo_banks(folder: Path, train: Path, dev: Path, workers: int) -> tuple[Bank, Bank]:
-    """Segment every photo of the folder: nine in ten go to the training bank, the tenth to the dev bank.
+    """Segment every photo of the folder; every tenth goes to the dev bank, the others to the training bank.
 
     Raises BadInputError for a folder without usable images or an unreadable image.
     """
@@ -45,7 +45,7 @@ def segmented_entry(photo: Photo) -> Entry | None:
 
 
 def _segmented(photos: list[Photo], workers: int) -> Iterator[Entry]:
-    cv2.setNumThreads(1)  # a forked worker would wait for ever for threads that only its parent has
+    cv2.setNumThreads(1)  # a forked worker would wait forever for OpenCV's threads, which only its parent has
     with ProcessPoolExecutor(workers) as pool:
         entries = pool.map(segmented_entry, photos, chunksize=8)
         for entry in tqdm(entries, total=len(photos), desc="segmenting photos", unit="photo"):

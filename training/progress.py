@@ -1,4 +1,4 @@
-"""What a training run must not lose: weights, their average, the optimisers and the step. Used by `training.train`."""
+"""The saved state of a training run: weights, their average, optimisers and step. Used by `training.trainer`."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from training.errors import BadInputError
 
 
 class Average:
-    """A running mean of the weights; it detects better than the weights of any single step."""
+    """An exponential moving average of the weights, which detects better than the weights of any single step."""
 
     def __init__(self, model: nn.Module) -> None:
         self.weights: dict[str, Tensor] = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -25,7 +25,7 @@ class Average:
 
 
 def save_progress(path: Path, step: int, model: nn.Module, average: Average, optimizers: list[Optimizer]) -> None:
-    """Write all of it beside the old file, then replace that: a kill leaves one or the other."""
+    """Write the state beside the old file, then replace it, so that a kill leaves a complete file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     state = {"step": step, "model": model.state_dict(), "average": average.weights}
@@ -48,5 +48,5 @@ def load_progress(path: Path, model: nn.Module, average: Average, optimizers: li
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         return int(state["step"])
-    except Exception as error:  # torch raises a dozen kinds for a broken file
-        raise BadInputError(f"{path} cannot be read ({one_line(error)}): delete it to start anew") from error
+    except Exception as error:  # torch raises many unrelated types for a damaged file
+        raise BadInputError(f"{path} cannot be read ({one_line(error)}): delete it to start again") from error

@@ -1,6 +1,6 @@
 """Training batches: real photos, drawn scenes, and composites of several cut-outs of both. Used by `training.train`.
 
-Batch number n depends only on the seed and n, so a resumed run sees what an unbroken one would have seen.
+Batch number n depends only on the seed and n, so a resumed run sees the batches of an uninterrupted one.
 """
 
 from collections.abc import Callable
@@ -45,11 +45,11 @@ class Batches(Dataset[Batch]):
     def __init__(self, pool: Pool, seed: int, size: int, short_side: Callable[[int], int]) -> None:
         self._pool, self._seed, self._size, self._short_side = pool, seed, size, short_side
         self._weights = {id(bank): _label_weights(bank) for bank in (pool.photos, pool.drawn) if bank is not None}
-        # As arrays: a list of thousands of numbers would be converted for every picture.
+        # Arrays, because numpy would convert a list of thousands of numbers for every picture.
         self._scenes = {} if pool.scenes is None else {up: _oriented(pool.scenes, up) for up in (True, False)}
 
     def __getitem__(self, number: int) -> Batch:
-        cv2.setNumThreads(1)  # the model's threads own the cores
+        cv2.setNumThreads(1)  # leaves the cores to the model's threads
         rng = np.random.default_rng([self._seed, number])
         shape = canvas_shape(rng, self._short_side(number))
         return collated([self._canvas(rng, shape) for _ in range(self._size)])
@@ -117,14 +117,14 @@ def collated(canvases: list[Canvas]) -> Batch:
 
 
 def _label_weights(bank: Bank) -> NDArray[np.float64]:
-    """Cumulated chance of each picture: rare labels are drawn more often than they occur, yet not equally often."""
+    """Cumulative probability of each picture. Rare labels are drawn more often than they occur."""
     counts = np.bincount(bank.labels)
     chances = counts[bank.labels] ** -0.6
     return np.cumsum(chances / chances.sum())
 
 
 def _oriented(scenes: Bank, upright: bool) -> NDArray[np.intp]:
-    """The scenes that are taller than wide, or the others: stretched to the other shape, they would teach nonsense."""
+    """The scenes that are taller than wide, or the others. Stretched to the other shape they would be distorted."""
     fitting = np.flatnonzero([(height > width) is upright for height, width in scenes.shapes])
     return fitting if len(fitting) else np.arange(len(scenes))
 

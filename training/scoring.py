@@ -1,7 +1,7 @@
 """Compares detections with true boxes: recall, precision and label accuracy at IoU 0.5. Used by train and evaluate.
 
-A detection is true where it overlaps an object by IoU >= 0.5, whatever its label; whether the label is right is
-counted apart, on the objects located. So a miss of the box and a wrong name never hide behind one another.
+A detection is true where it overlaps an object by IoU >= 0.5, whatever its label. Whether the label is right is counted
+separately, on the objects located, so that missed boxes and wrong names can be told apart.
 """
 
 from typing import NamedTuple
@@ -70,7 +70,7 @@ class Score(NamedTuple):
 
 
 def true_boxes(labels: list[int], boxes: list[tuple[int, int, int, int]]) -> Boxes:
-    """What an image really shows."""
+    """The true boxes of an image, each with score 1."""
     corners = np.asarray(boxes, np.float64).reshape(-1, 4)
     return Boxes(np.asarray(labels, np.int64), corners, np.ones(len(labels)))
 

@@ -45,11 +45,11 @@ def _grabcut(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
     frame_x, frame_y = max(2, round(width * FRAME)), max(2, round(height * FRAME))
     rect = (frame_x, frame_y, width - 2 * frame_x, height - 2 * frame_y)
     mask = np.zeros((height, width), np.uint8)
-    # GrabCut draws from OpenCV's own generator: seed it, so that a photo always gets the same box.
+    # GrabCut uses OpenCV's own random generator; seeded, it gives a photo the same box each time.
     cv2.setRNGSeed(7)
     try:
         cv2.grabCut(small, mask, rect, np.zeros((1, 65)), np.zeros((1, 65)), ITERATIONS, cv2.GC_INIT_WITH_RECT)
-    except cv2.error:  # a photo of one flat colour leaves a mixture without samples
+    except cv2.error:  # in a photo of one colour, one of its mixtures gets no samples
         return np.zeros((height, width), np.uint8)
     return np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 

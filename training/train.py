@@ -1,6 +1,6 @@
-"""`python -m training.train`: trains the embedded checkpoint on drawn scenes and, where they lie there, real photos.
+"""`python -m training.train`: trains the embedded checkpoint on drawn scenes and, if the folder exists, real photos.
 
-The run saves its state every few minutes and goes on from it after a kill; each save also writes the checkpoint.
+The run saves its state every few minutes and continues from it after a kill. Each save also writes the checkpoint.
 """
 
 import os
@@ -89,12 +89,12 @@ def train(
 
 
 def prepared_pool(photos: Path | None, cache: Path, drawn: int, seed: int) -> tuple[Pool, Bank | None]:
-    """The pictures to train on, made on the first call and read from the cache after; and the dev photos.
+    """The pictures to train on and the dev photos: made by the first call, read from the cache by later ones.
 
     Raises BadInputError where the photo folder is missing, empty or holds an unreadable image.
     """
     if photos is not None:
-        list_photos(photos)  # bad input shall be told before minutes of drawing
+        list_photos(photos)  # reports bad input before minutes of drawing
     garments, backdrops = build_drawn_banks(cache / "drawn.bin", cache / "backdrops.bin", drawn, seed, _cores())
     scenes = build_scene_bank(cache / "scenes.bin", drawn, seed, _cores())
     if photos is None:

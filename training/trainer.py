@@ -26,7 +26,7 @@ EARLY_LAYER = 4
 
 
 class Plan(NamedTuple):
-    """The numbers of a run. All schedules are functions of step / steps, so a longer plan can take over a run."""
+    """The hyperparameters of a run. All schedules depend on step / steps, so a run can be continued with more steps."""
 
     steps: int
     batch_size: int = 32
@@ -39,19 +39,19 @@ class Plan(NamedTuple):
     naming_weight: float = 1.0
 
     def onward(self) -> "Plan":
-        """The same for a run from trained weights: near full resolution, one token per object, a lower rate.
+        """The plan of a run that starts from trained weights: near full resolution, one token per object, a lower rate.
 
-        By then the boxes are right and what is still missed is missed for its name, so names count double.
+        With trained weights most boxes are right and most misses are wrong names, so the naming loss counts double.
         """
         sides, repeats = ((0.35, 192), (1.0, 224)), ((1.0, 1),)
         return self._replace(peak_rate=5e-4, sides=sides, repeats=repeats, decay_from=0.25, naming_weight=2.0)
 
     def short_side(self, step: int) -> int:
-        """The batch's resolution: small pictures teach the same for a fraction of the time."""
+        """The batch's resolution in pixels; early on, small pictures teach as much in a fraction of the time."""
         return _stage(self.sides, step / self.steps)
 
     def matches(self, step: int) -> int:
-        """How many tokens answer for one object."""
+        """How many tokens are matched to one object."""
         return _stage(self.repeats, step / self.steps)
 
     def rate(self, step: int) -> float:
@@ -120,7 +120,7 @@ class Trainer:
             return self._judged(last, batch.targets) + 0.5 * self._judged(early, batch.targets)
 
     def _judged(self, tokens: Tensor, targets: Targets) -> Tensor:
-        # The losses index small tensors and match on the CPU: cheaper there than on any accelerator.
+        # On the CPU: the losses index small tensors and solve assignments, which is slower on an accelerator.
         logits = self._model.class_labels_classifier(tokens).float().cpu()
         boxes = self._model.bbox_predictor(tokens).float().sigmoid().cpu()
         count = self._model.config.num_detection_tokens
@@ -132,7 +132,7 @@ class Trainer:
 
 
 def _optimizers(model: YolosForObjectDetection) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices between the layers, where it needs far fewer steps; AdamW for all else."""
+    """Muon for the matrices of the encoder layers, where it needs far fewer steps; AdamW for all other weights."""
     inner = {name for name, weight in model.named_parameters() if weight.ndim == 2 and "encoder.layer" in name}
     matrices = [weight for name, weight in model.named_parameters() if name in inner]
     others = [weight for name, weight in model.named_parameters() if name not in inner]

@@ -1,4 +1,4 @@
-"""Collars, plackets, pockets, pleats, prints: the small things by which a garment is known. Called by `garment`."""
+"""Collars, plackets, pockets, pleats and prints: the details that tell garments apart. Called by `garment`."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,7 +10,7 @@ Corner = tuple[float, float]
 
 
 class Pen:
-    """Draws on the garment's picture in garment units; lines never leave the cloth, as alpha cuts them off."""
+    """Draws on the garment's picture in garment units; alpha cuts off lines that leave the cloth."""
 
     def __init__(self, rng: Rng, image: Image.Image, low: Points, scale: float, margin: int) -> None:
         self.rng, self.image = rng, image

@@ -33,7 +33,7 @@ def random_colour(rng: Rng) -> Floats:
 
 
 def contrasting_colour(rng: Rng, colour: Floats) -> Floats:
-    """A colour that can be told from the given one."""
+    """A colour that differs visibly from the given one."""
     for _ in range(8):
         other = random_colour(rng)
         if np.abs(other - colour).max() > 70:
@@ -97,7 +97,7 @@ def _blotches(rng: Rng, height: int, width: int) -> Floats:
 
 
 def _washed(rng: Rng, height: int, width: int) -> Floats:
-    """Denim or a fading: the second colour comes and goes slowly."""
+    """Denim or faded cloth: a slow change between both colours."""
     return np.asarray(np.clip(0.2 + 0.3 * smooth_noise(rng, height, width, max(height, width) / 3), 0, 0.6), np.float32)
 
 

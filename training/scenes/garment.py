@@ -18,7 +18,7 @@ MARGIN = 3
 
 
 class _Design(NamedTuple):
-    """Outlines in garment units, and how the drawing goes on: parts in a second colour, details on top."""
+    """Outlines in garment units, parts in a second colour, and the function that draws the details."""
 
     pieces: list[Points]
     parts: list[Points]
@@ -61,7 +61,7 @@ def _cloth(rng: Rng, pen: details.Pen, pieces: list[Points]) -> Image.Image:
 
 
 def _lit(rng: Rng, cloth: Floats, mask: Image.Image) -> NDArray[np.uint8]:
-    """Folds as broad waves of light, and a rim that turns away from it."""
+    """Light on the cloth: broad waves for folds, and a darker rim."""
     height, width = cloth.shape[:2]
     side = max(height, width)
     waves = smooth_noise(rng, height, width, side * rng.uniform(0.1, 0.22))

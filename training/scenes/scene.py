@@ -1,7 +1,7 @@
 """Composes a scene: one to five garments on a backdrop, with shadows and exact boxes.
 
-A box is the tight box of the garment's *visible* pixels (alpha of at least one half): what another garment hides, no
-detector can see. Shadows do not count. `training.composite` keeps to the same rule. Used by `training.evaluate`, by
+A box encloses the garment's *visible* pixels (alpha of at least one half), since a detector cannot see what another
+garment hides. Shadows do not count. `training.composite` follows the same rule. Used by `training.evaluate`, by
 `python -m training.scenes`, by tests and benchmarks.
 """
 
@@ -18,11 +18,11 @@ from training.scenes.fabric import Rng
 from training.scenes.garment import draw_garment
 
 MOST_GARMENTS = 5
-# Of the garments below, what a new one must leave to be seen: a little covering, or for most next to none.
+# Least share of a lower garment that stays visible below a new one; TIDY for a share TIDY_SHARE of the new ones.
 LEAST_VISIBLE = 0.8
 TIDY, TIDY_SHARE = 0.985, 0.6
 TRIES = 16
-# The share of the picture's shorter side a garment's longer side takes, by the number of garments.
+# A garment's longer side as a share of the picture's shorter side (least, most), by the number of garments.
 SIDES = {1: (0.6, 0.97), 2: (0.45, 0.85), 3: (0.38, 0.7), 4: (0.34, 0.6), 5: (0.3, 0.54)}
 
 

@@ -50,7 +50,7 @@ class HeldEngine(Engine):
             self._count += 1
             self.inside.append(self._count)
         self.entered.release()
-        assert self.leave.acquire(timeout=10)
+        assert self.leave.acquire(timeout=60)
         with self._counting:
             self._count -= 1
         return super().infer(pixels)
@@ -112,14 +112,14 @@ def test_an_inference_over_its_limit_is_taken_for_one_that_hangs(image: bytes) -
     line = Pipeline(engine, SPEC, LimitSettings(), inference_limit_s=5, clock=clock)
     thread = threading.Thread(target=line.detect, args=(image, Options(), 30))
     thread.start()
-    assert engine.entered.acquire(timeout=10)
+    assert engine.entered.acquire(timeout=60)
     clock.now = 5
     line.require_alive()
     clock.now = 6
     with pytest.raises(EngineFailed, match=r"test-engine .* for 6 s, the limit \(inference_limit_s\) is 5 s"):
         line.require_alive()
     engine.leave.release()
-    thread.join(10)
+    thread.join(60)
     line.require_alive()
 
 
@@ -173,12 +173,12 @@ def test_as_many_inferences_run_at_once_as_are_allowed(image: bytes, allowed: in
     for thread in threads:
         thread.start()
     for _ in range(allowed):
-        assert engine.entered.acquire(timeout=10)
+        assert engine.entered.acquire(timeout=60)
     for _ in range(8 - allowed):  # one leaves, the next enters
         engine.leave.release()
-        assert engine.entered.acquire(timeout=10)
+        assert engine.entered.acquire(timeout=60)
     engine.leave.release(allowed)
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(engine.shapes) == 8
     assert max(engine.inside) == allowed

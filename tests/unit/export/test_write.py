@@ -1,5 +1,6 @@
 """From checkpoint to artifact folder: in place only as a whole, and only after the gate."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,12 @@ from tests import checkpoints
 from tests.checkpoints import PARITY, SPEC, save
 
 Asked = Callable[..., Request]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models gain nothing from threads, and threads wait for each other where other processes want the cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,14 @@ def small_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "new_config", small_config)
 
 
+@pytest.fixture(scope="module")
+def pictures(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the prepared pictures of a run; copied, it saves a test the drawing."""
+    folder = tmp_path_factory.mktemp("pictures")
+    train.prepared_pool(photo_folder, folder, drawn=8, seed=0)
+    return folder
+
+
 def options(folder: Path, photos: Path, steps: int = 1, **others: object) -> list[str]:
     given = {
         "steps": steps,
@@ -81,8 +89,10 @@ def test_a_killed_run_continues_from_its_last_saved_step(tmp_path: Path, photo_f
     assert model.config.num_labels == 8
 
 
-def test_a_run_can_start_from_a_checkpoint(tmp_path: Path, photo_folder: Path) -> None:
+def test_a_run_can_start_from_a_checkpoint(tmp_path: Path, photo_folder: Path, pictures: Path) -> None:
     first = tmp_path / "first" / "checkpoint"
+    for run_folder in ("first", "second"):
+        shutil.copytree(pictures, tmp_path / run_folder / "cache")
     for asked in (
         options(tmp_path / "first", photo_folder),
         options(tmp_path / "second", photo_folder, seed=1, start=first),
@@ -101,7 +111,10 @@ def model_layers(checkpoint: Path) -> int:
     return int(load_checkpoint(checkpoint)[0].config.num_hidden_layers)
 
 
-def test_a_run_killed_before_its_last_checkpoint_writes_it_when_it_goes_on(tmp_path: Path, photo_folder: Path) -> None:
+def test_a_run_killed_before_its_last_checkpoint_writes_it_when_it_goes_on(
+    tmp_path: Path, photo_folder: Path, pictures: Path
+) -> None:
+    shutil.copytree(pictures, tmp_path / "cache")
     assert run(options(tmp_path, photo_folder)).exit_code == 0
     shutil.rmtree(tmp_path / "checkpoint")
     assert run(options(tmp_path, photo_folder)).exit_code == 0
@@ -109,8 +122,10 @@ def test_a_run_killed_before_its_last_checkpoint_writes_it_when_it_goes_on(tmp_p
 
 
 @pytest.mark.parametrize("content", [b"", b"half of a file"])
-def test_a_damaged_state_is_named_with_the_remedy(tmp_path: Path, photo_folder: Path, content: bytes) -> None:
-    (tmp_path / "cache").mkdir()
+def test_a_damaged_state_is_named_with_the_remedy(
+    tmp_path: Path, photo_folder: Path, pictures: Path, content: bytes
+) -> None:
+    shutil.copytree(pictures, tmp_path / "cache")
     (tmp_path / "cache" / "progress.pt").write_bytes(content)
     result = run(options(tmp_path, photo_folder))
     assert result.exit_code == 2

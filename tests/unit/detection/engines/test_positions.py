@@ -79,7 +79,7 @@ def test_of_two_threads_that_miss_the_cache_one_computes(monkeypatch: pytest.Mon
             self.lock.release()
 
     def held(*arguments: Any) -> NDArray[np.float32]:
-        assert go.wait(10)
+        assert go.wait(60)
         computed.append(resize(*arguments))
         return computed[-1]
 
@@ -88,7 +88,7 @@ def test_of_two_threads_that_miss_the_cache_one_computes(monkeypatch: pytest.Mon
     with ThreadPoolExecutor(4) as pool:
         found = [pool.submit(positions.for_grid, 3, 3) for _ in range(4)]
         for _ in found:
-            assert arrived.acquire(timeout=10)
+            assert arrived.acquire(timeout=60)
         go.set()
     assert len(computed) == 1
     assert all(grid.result().initial is computed[0] for grid in found)
