@@ -27,7 +27,9 @@ def node(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) 
     artifact_of_the_checkout()
     ports = Ports(http=free_port(), dashboard=free_port(), metrics=free_port())
     mode = Mode(pytestconfig.getoption("mode"))
-    with running(tmp_path_factory.mktemp("node"), ports, mode) as started:
+    # Prometheus scrapes these two as well, and with Ray's fixed numbers they belong to whichever Ray came first.
+    own = {name: str(free_port()) for name in ("AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")}
+    with running(tmp_path_factory.mktemp("node"), ports, mode, own) as started:
         yield started
 
 

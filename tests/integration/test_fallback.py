@@ -59,11 +59,8 @@ def test_an_engine_that_gives_nonsense_is_overruled(
 @pytest.mark.parametrize("name", ["OnnxDeployment", "TorchDeployment"])
 def test_a_replica_killed_with_requests_in_it(service: Service, detect: Detect, name: str) -> None:
     assigned, rescuer = ("onnx", "torch") if name == "OnnxDeployment" else ("torch", "onnx")
-    changes: dict[str, dict[str, Any]] = {
-        "Router": {"onnx_fraction": float(assigned == "onnx")},
-        name: {"options": PATIENT},
-    }
-    service.deploy(True, **changes)
+    changes: dict[str, dict[str, Any]] = {name: {"options": PATIENT}}
+    service.deploy(ready=True, Router={"onnx_fraction": float(assigned == "onnx")}, **changes)
     (pid,) = service.pids()[name]
     with concurrent.futures.ThreadPoolExecutor(4) as pool, frozen(pid):
         answers = [pool.submit(detect) for _ in range(4)]
