@@ -18,6 +18,18 @@ _PATIENCE_S = 5.0
 T = TypeVar("T")
 
 
+def of_each(processes: Iterable[psutil.Process], figure: Callable[[psutil.Process], T]) -> Iterator[T]:
+    """A figure of each process, without those that end meanwhile."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error, OSError):
+            yield figure(process)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs or is stopped; a zombie does not count."""
+    return any(of_each([process], lambda one: one.is_running() and one.status() != psutil.STATUS_ZOMBIE))
+
+
 class Processes:
     """The session that a process leads, and all its descendants, also those that opened a session of their own."""
 
@@ -27,24 +39,20 @@ class Processes:
 
     def all(self) -> list[psutil.Process]:
         """The living ones. Those once seen stay known after their parent has died."""
-        self._known = {process for process in self._known if lives(process)}
-        strangers = {process for process in psutil.process_iter(["ppid"]) if process not in self._known}
-        while joining := {process for process in strangers if self._belongs(process)}:
+        self._known = set(filter(lives, self._known))
+        strangers = set(psutil.process_iter(["ppid"])) - self._known
+        while joining := set(filter(self._belongs, strangers)):
             self._known |= joining
             strangers -= joining
-        return [process for process in self._known if lives(process)]
+        return list(filter(lives, self._known))
 
     def _belongs(self, process: psutil.Process) -> bool:
-        return process.info["ppid"] in {known.pid for known in self._known} or self._in_session(process)
-
-    def _in_session(self, process: psutil.Process) -> bool:
-        try:
-            return os.getsid(process.pid) == self._leader and lives(process)
-        except OSError:
-            return False
+        if process.info["ppid"] in {known.pid for known in self._known}:
+            return True
+        return lives(process) and any(of_each([process], lambda one: os.getsid(one.pid) == self._leader))
 
     def cpu_seconds(self) -> float:
-        """User and system time of all of them since they started; in whatever order, the same sum."""
+        """User and system time of all of them since they started; exact, so that the order does not matter."""
         return math.fsum(of_each(self.all(), lambda process: sum(process.cpu_times()[:2])))
 
     def memory_bytes(self) -> int:
@@ -52,15 +60,15 @@ class Processes:
         return int(sum(of_each(self.all(), lambda process: process.memory_full_info().pss)))
 
     def freeze(self) -> None:
-        """Stop them where they are."""
+        """Stop them with SIGSTOP."""
         self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Let them continue."""
         self._send(signal.SIGCONT)
 
     def end(self) -> None:
-        """End them all, first kindly; returns when none is left."""
+        """End them all, first with SIGTERM; returns when none is left."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._send(number)
             self.thaw()  # a stopped process does not see SIGTERM
@@ -72,24 +80,9 @@ class Processes:
                 process.send_signal(number)
 
 
-def of_each(processes: Iterable[psutil.Process], figure: Callable[[psutil.Process], T]) -> Iterator[T]:
-    """A figure of each process, but of those that end meanwhile."""
-    for process in processes:
-        with contextlib.suppress(psutil.Error, FileNotFoundError):
-            yield figure(process)
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether it runs, or could: a zombie does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
 Part = Literal["router", "arm", "proxy", "haproxy", "controller", "agent", "rest of Ray"]
 PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "arm", "controller", "agent", "rest of Ray")
-# Ray's workers carry the name of their actor in their command line.
+# By the beginning of the command line; Ray's workers carry the name of their actor there.
 _TITLES: dict[str, Part] = {
     "ray::ServeReplica:detect:Router": "router",
     "ray::ServeReplica:": "arm",
@@ -107,7 +100,7 @@ class Used(NamedTuple):
 
 
 def part_of(name: str, title: str) -> Part:
-    """The part of a process, from its name and the beginning of its command line."""
+    """The part of a process, from its name and its command line."""
     if name.startswith("haproxy"):
         return "haproxy"
     return next((part for start, part in _TITLES.items() if title.startswith(start)), "rest of Ray")

@@ -5,17 +5,17 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from bench.load.generator import clients
-from bench.load.plan import Sent, Target
+from bench.load.plan import OK, Sent, Target
 from bench.service import Service
 from bench.statistics import quantile
 from serve_app.local import deploy
 
 CLIENTS = 8
 DEADLINE_S = 0.5
-_DEADLINE_CLIENTS = 4
 _BACKENDS = {"OnnxDeployment": "onnx", "TorchDeployment": "torch"}
 _RECOVERY_TIMEOUT_S = 600.0
 _QUIET_S = 1.0  # between a recovery and the next fault, so that both backends are in use again
@@ -36,86 +36,86 @@ class Round(NamedTuple):
     @property
     def failed(self) -> list[Sent]:
         """Requests that got no 200."""
-        return [sent for sent in self.sent if sent.status != 200]
+        return [sent for sent in self.sent if sent.status != OK]
 
     @property
     def rescued(self) -> int:
         """Requests that the other backend answered."""
         return sum(sent.assigned != sent.backend for sent in self.sent)
 
-    @property
-    def longest_s(self) -> float:
-        """The longest wait of any client."""
-        return max((sent.seconds for sent in self.sent), default=0.0)
+    def wait_s(self, share: float) -> float:
+        """That quantile of the clients' waits."""
+        return quantile([sent.seconds for sent in self.sent], share)
 
-    @property
-    def usual_s(self) -> float:
-        """The median wait."""
-        return quantile([sent.seconds for sent in self.sent], 0.5)
+
+# Strikes, waits until all is as before, and returns when it struck and the seconds of the recovery.
+Fault = Callable[[list[Sent]], tuple[float, float]]
+
+
+def _under_load(name: str, target: Target, faults: Iterable[Fault]) -> Round:
+    struck, recoveries = [], []
+    with clients(target, CLIENTS) as sent:
+        for fault in faults:
+            time.sleep(_QUIET_S)
+            at, recovery_s = fault(sent)
+            struck.append(at)
+            recoveries.append(recovery_s)
+        time.sleep(_QUIET_S)
+    return Round(name, struck, sent, recoveries)
 
 
 def kill_replicas(service: Service, target: Target, name: str, victims: Sequence[str]) -> Round:
     """SIGKILL the only replica of each deployment in turn, each one after the last has recovered."""
     service.deploy(Router=_EVEN)
-    struck, recoveries = [], []
-    with clients(target, CLIENTS) as sent:
-        time.sleep(_QUIET_S)
-        for victim in victims:
-            (pid,) = service.pids()[victim]
-            struck.append(time.monotonic())
-            recoveries.append(_kill(service, victim, pid))
-            time.sleep(_QUIET_S)
-    return Round(name, struck, sent, recoveries)
+
+    def kill(victim: str, _: list[Sent]) -> tuple[float, float]:
+        (pid,) = service.pids()[victim]
+        return _kill(pid, lambda: _is_replaced(service, _BACKENDS[victim], pid))
+
+    return _under_load(name, target, [partial(kill, victim) for victim in victims])
 
 
-def _kill(service: Service, victim: str, pid: int) -> float:
+def _kill(pid: int, recovered: Callable[[], bool]) -> tuple[float, float]:
     began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
+    _wait(recovered)
+    return began, time.monotonic() - began
 
-    def back() -> bool:
-        state = deploy.readiness(service.node)  # None while a full machine is slow to answer
-        backend = state["backends"][_BACKENDS[victim]] if state else {}
-        return backend.get("state") == "ready" and backend["pid"] != pid
 
-    _wait(back)
-    return time.monotonic() - began
+def _is_replaced(service: Service, backend: str, pid: int) -> bool:
+    state = deploy.readiness(service.node)  # None while a full machine is slow to answer
+    found = state["backends"][backend] if state else {}
+    return found.get("state") == "ready" and found["pid"] != pid
 
 
 def freeze_replicas(service: Service, target: Target, victims: Iterable[str], seconds: float) -> Round:
-    """SIGSTOP each replica for a while: a hang, which only `arm_timeout_s` can tell from slowness."""
+    """SIGSTOP each replica for a while: a hang, which only `arm_timeout_s` can tell from slowness.
+
+    Its recovery is counted from the end of the freeze.
+    """
     service.deploy(Router=_EVEN | {"arm_timeout_s": 2.0})
-    struck, recoveries = [], []
-    with clients(target, CLIENTS) as sent:
-        time.sleep(_QUIET_S)
-        for victim in victims:
-            (pid,) = service.pids()[victim]
-            struck.append(time.monotonic())
-            with _frozen([pid]):
-                time.sleep(seconds)
-            recoveries.append(_back_in_use(sent, _BACKENDS[victim]))
-    return Round("SIGSTOP of a replica", struck, sent, recoveries)
 
+    def freeze(victim: str, sent: list[Sent]) -> tuple[float, float]:
+        pids, began = service.pids()[victim], time.monotonic()
+        with _frozen(pids):
+            time.sleep(seconds)
+        thawed = time.monotonic()
+        _wait(lambda: any(one.backend == _BACKENDS[victim] for one in sent if one.due > thawed))
+        return began, time.monotonic() - thawed
 
-def _back_in_use(sent: list[Sent], backend: str) -> float:
-    began = time.monotonic()
-    _wait(lambda: any(one.backend == backend for one in sent if one.due > began))
-    return time.monotonic() - began
+    return _under_load("SIGSTOP of a replica", target, [partial(freeze, victim) for victim in victims])
 
 
 def kill_routers(service: Service, target: Target, times: int) -> Round:
     """SIGKILL one of two router replicas: the requests in flight in it fail, as nothing else knows of them."""
     service.deploy(Router=_EVEN | {"options": {"num_replicas": 2}})
     _wait(lambda: len(service.pids()["Router"]) == 2)
-    struck, recoveries = [], []
-    with clients(target, CLIENTS) as sent:
-        for _ in range(times):
-            time.sleep(_QUIET_S)
-            before = service.pids()["Router"]
-            struck.append(time.monotonic())
-            os.kill(before[0], signal.SIGKILL)
-            _wait(lambda: len(pids := service.pids()["Router"]) == 2 and before[0] not in pids)  # noqa: B023
-            recoveries.append(time.monotonic() - struck[-1])
-    return Round("SIGKILL of one of two routers", struck, sent, recoveries)
+
+    def kill(_: list[Sent]) -> tuple[float, float]:
+        victim = service.pids()["Router"][0]
+        return _kill(victim, lambda: len(pids := service.pids()["Router"]) == 2 and victim not in pids)
+
+    return _under_load("SIGKILL of one of two routers", target, [kill] * times)
 
 
 def past_deadline(service: Service, target: Target, seconds: float = 4.0) -> list[Sent]:
@@ -124,7 +124,7 @@ def past_deadline(service: Service, target: Target, seconds: float = 4.0) -> lis
     target = target._replace(headers={**target.headers, "X-Request-Timeout-Ms": f"{DEADLINE_S * 1e3:.0f}"})
     pids = service.pids()
     victims = [pid for deployment in _BACKENDS for pid in pids[deployment]]
-    with _frozen(victims), clients(target, _DEADLINE_CLIENTS) as sent:
+    with _frozen(victims), clients(target, CLIENTS // 2) as sent:
         time.sleep(seconds)
     return sent
 

@@ -58,14 +58,14 @@ def overload(service: Service, target: Target, seconds: float, slack: float = 2.
         time.sleep(seconds / 4)
     with clients(target, places) as sent:
         time.sleep(seconds)
-    capacity = sum(one.status == OK for one in sent) / (max(one.ended for one in sent) - min(one.due for one in sent))
-    before = _resident_bytes(service)
+    lasted = max(one.ended for one in sent) - min(one.due for one in sent)
+    capacity = sum(one.status == OK for one in sent) / lasted
     service.deploy(Router={"onnx_fraction": 0.5})
-    with _highest_bytes(service) as highest:
-        in_storm = carry_out(Order(target, Load.open("storm", TIMES_CAPACITY * capacity), Span(0.0, seconds))).sent
-    at_most = max(highest)
-    usual_s = quantile([one.seconds for one in alone], 0.5)
-    return Overload(places, capacity, sent, in_storm, _until_normal(target, slack * usual_s), before, at_most)
+    with _resident_bytes(service) as readings:
+        storm = Order(target, Load.open("storm", TIMES_CAPACITY * capacity), Span(0.0, seconds))
+        in_storm = carry_out(storm).sent
+    recovery_s = _until_normal(target, slack * quantile([one.seconds for one in alone], 0.5))
+    return Overload(places, capacity, sent, in_storm, recovery_s, readings[0], max(readings))
 
 
 def _until_normal(
@@ -93,23 +93,24 @@ def _until_normal(
 
 
 @contextmanager
-def _highest_bytes(service: Service) -> Iterator[list[int]]:
-    """The memory of router and backends, read periodically during a `with` block."""
-    readings, over = [_resident_bytes(service)], threading.Event()
+def _resident_bytes(service: Service) -> Iterator[list[int]]:
+    """The memory of router and backends together, read before and periodically during a `with` block."""
+    readings: list[int] = []
+    over = threading.Event()
 
     def read() -> None:
-        while not over.wait(_MEMORY_PERIOD_S):
-            readings.append(_resident_bytes(service))
+        pids = [pid for pids in service.pids().values() for pid in pids]
+        readings.append(sum(psutil.Process(pid).memory_info().rss for pid in pids))
 
-    thread = threading.Thread(target=read)
+    def read_on() -> None:
+        while not over.wait(_MEMORY_PERIOD_S):
+            read()
+
+    read()
+    thread = threading.Thread(target=read_on)
     thread.start()
     try:
         yield readings
     finally:
         over.set()
         thread.join()
-
-
-def _resident_bytes(service: Service) -> int:
-    pids = [pid for pids in service.pids().values() for pid in pids]
-    return sum(psutil.Process(pid).memory_info().rss for pid in pids)

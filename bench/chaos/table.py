@@ -1,6 +1,6 @@
 """Writes the tables of docs/reliability.md between their marks. Used by `bench.chaos`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.chaos.faults import DEADLINE_S, Round
@@ -10,65 +10,49 @@ from bench.load.plan import Sent
 from bench.statistics import quantile
 
 _BEGIN, _END = "<!-- make chaos: begin -->", "<!-- make chaos: end -->"
+_FAULTS = ["fault", "times", "requests", "failed", "rescued", "median", "longest", "recovery: median", "longest"]
 _MB = 1e6
 
 
 def render(facts: str, rounds: Sequence[Round], load: Overload, late: Sequence[Sent]) -> str:
     """The tables in Markdown, under a line that says where they were measured."""
-    return "\n\n".join([facts, _faults(rounds), _overload(load), _deadline(late)])
-
-
-def _faults(rounds: Iterable[Round]) -> str:
-    head = ["fault", "times", "requests", "failed", "rescued", "median", "longest", "recovery: median", "longest"]
-    rows = [
-        [
-            one.name,
-            str(len(one.struck)),
-            str(len(one.sent)),
-            str(len(one.failed)),
-            str(one.rescued),
-            _seconds(one.usual_s),
-            _seconds(one.longest_s),
-            _seconds(quantile(one.recoveries, 0.5)),
-            _seconds(max(one.recoveries, default=0.0)),
-        ]
-        for one in rounds
+    tables = [
+        markdown(_FAULTS, map(_fault, rounds)),
+        markdown(["overload", "measured"], _overload(load).items(), words=2),
+        markdown(["deadline", "measured"], _deadline(late).items(), words=2),
     ]
-    return markdown(head, rows)
+    return "\n\n".join([facts, *tables])
 
 
-def _overload(load: Overload) -> str:
+def _fault(one: Round) -> list[str]:
+    counts = [len(one.struck), len(one.sent), len(one.failed), one.rescued]
+    waits = [one.wait_s(0.5), one.wait_s(1), quantile(one.recoveries, 0.5), quantile(one.recoveries, 1)]
+    return [one.name, *map(str, counts), *map(_seconds, waits)]
+
+
+def _overload(load: Overload) -> dict[str, str]:
     accepted = [sent.seconds for sent in load.accepted]
     refused = [sent.seconds for sent in load.refused]
-    full = quantile([sent.seconds for sent in load.at_capacity], 0.99)
+    full, answered = quantile([sent.seconds for sent in load.at_capacity], 0.99), quantile(accepted, 0.99)
     growth = (load.bytes_at_most - load.bytes_before) / _MB
-    rows = [
-        ["at capacity", f"{load.capacity:.1f} answers/s with {load.places} clients, p99 {_seconds(full)}"],
-        [
-            f"{TIMES_CAPACITY} times that",
-            f"{len(load.in_storm)} sent, {len(accepted)} answered, {len(refused)} refused",
-        ],
-        ["neither", str(len(load.neither))],
-        [
-            "p99 of the answers",
-            f"{_seconds(quantile(accepted, 0.99))}, {quantile(accepted, 0.99) / full:.2f} of capacity",
-        ],
-        ["refusals, median and p99", f"{_seconds(quantile(refused, 0.5))}, {_seconds(quantile(refused, 0.99))}"],
-        ["memory of router and backends", f"{load.bytes_before / _MB:.0f} MB before, {growth:+.0f} MB in the storm"],
-        ["back to normal after", _seconds(load.recovery_s)],
-    ]
-    return markdown(["overload", "measured"], rows, words=2)
+    return {
+        "at capacity": f"{load.capacity:.1f} answers/s with {load.places} clients, p99 {_seconds(full)}",
+        f"{TIMES_CAPACITY} times that": f"{len(load.in_storm)} sent, {len(accepted)} answered, {len(refused)} refused",
+        "neither": str(len(load.neither)),
+        "p99 of the answers": f"{_seconds(answered)}, {answered / full:.2f} of capacity",
+        "refusals, median and p99": f"{_seconds(quantile(refused, 0.5))}, {_seconds(quantile(refused, 0.99))}",
+        "memory of router and backends": f"{load.bytes_before / _MB:.0f} MB before, {growth:+.0f} MB in the storm",
+        "back to normal after": _seconds(load.recovery_s),
+    }
 
 
-def _deadline(late: Sequence[Sent]) -> str:
-    """How far past the deadline the answers came."""
+def _deadline(late: Sequence[Sent]) -> dict[str, str]:
     past = [sent.seconds - DEADLINE_S for sent in late]
-    rows = [
-        ["requests with both backends frozen", str(len(late))],
-        ["answered with 504", str(sum(sent.status == 504 and sent.problem for sent in late))],
-        ["past the deadline, median and longest", f"{_seconds(quantile(past, 0.5))}, {_seconds(max(past, default=0))}"],
-    ]
-    return markdown(["deadline", "measured"], rows, words=2)
+    return {
+        "requests with both backends frozen": str(len(late)),
+        "answered with 504": str(sum(sent.status == 504 and sent.problem for sent in late)),
+        "past the deadline, median and longest": f"{_seconds(quantile(past, 0.5))}, {_seconds(quantile(past, 1))}",
+    }
 
 
 def _seconds(value: float) -> str:

@@ -1,6 +1,6 @@
 """Floating-point operations: how many a YOLOS forward pass takes, and how many this machine can do in a second."""
 
-import time
+import timeit
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 from serve_app.detection.model.artifact import OPSET
 
 _SIDE = 2048
-_TRIES = 5
+_TRIES = 6
 _IR_VERSION = 10  # of the ONNX format; what any onnxruntime of the last years reads
 
 
@@ -52,16 +52,8 @@ def measured_peak(threads: int) -> float:
 
     Both, because neither is the better one everywhere: PyTorch's library knows some makers' processors better.
     """
-    return max(2 * _SIDE**3 / _best_seconds(product) for product in (_torch_product(threads), _onnx_product(threads)))
-
-
-def _best_seconds(product: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(_TRIES + 1):
-        start = time.perf_counter()
-        product()
-        seconds.append(time.perf_counter() - start)
-    return float(np.min(seconds[1:]))
+    products = (_torch_product(threads), _onnx_product(threads))
+    return 2 * _SIDE**3 / min(min(timeit.repeat(product, number=1, repeat=_TRIES)) for product in products)
 
 
 def _torch_product(threads: int) -> Callable[[], object]:

@@ -13,14 +13,15 @@ from serve_app.settings import DEFAULT_CHECKPOINT
 WORK = Path(".cache/bench")
 _SMALL = WORK / "yolos-small"
 _COCO_LABELS = 91
+Size = tuple[int, int]  # height, width
 
 
 class Subject(NamedTuple):
-    """A model, the image sizes (height, width) to run it on, the rounds, and the images to compare answers on."""
+    """A model, the image sizes to run it on, the rounds, and how many images to compare answers on."""
 
     name: str
     checkpoint: Path
-    sizes: list[tuple[int, int]]
+    sizes: list[Size]
     rounds: int
     compared: int
 

@@ -1,9 +1,8 @@
-"""One engine in a process of its own, so that engines do not fight over threads and each one's memory can be told.
+"""One engine in a process of its own, so that engines do not fight over threads and each one's memory is known.
 
-Used by `bench.engines.measure` and `bench.batching`.
+Used by `bench.engines.measure`.
 """
 
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -82,54 +81,37 @@ class Worker:
         self._pool.shutdown(cancel_futures=True)
 
 
-class _Loaded(NamedTuple):
-    """Lives in the worker's process. The threads are kept, as OpenMP starts a team for each thread that calls it."""
-
-    detector: Detector
-    helpers: ThreadPoolExecutor
-
-
-_loaded: list[_Loaded] = []
+# What the worker's process keeps. The threads stay, as OpenMP starts a team of its own for each thread that calls it.
+_detector: list[Detector] = []
+_helpers = ThreadPoolExecutor()
 
 
 def _load(order: Order) -> EngineInfo:
+    """Import the library of that engine only, and load."""
     threads.reserve(order.threads, order.spinning)
-    _loaded.append(_Loaded(_open(order), ThreadPoolExecutor()))
-    return _loaded[0].detector.info
-
-
-def _open(order: Order) -> Detector:
-    """The detector of an order; imports the library of that engine only."""
     if order.artifact is None:
         from serve_app.detection.engines.torch import TorchDetector
 
         settings = TorchSettings(threads=order.threads, spinning=order.spinning, precision=order.precision)
-        return TorchDetector(order.checkpoint, settings)
-    from serve_app.detection.engines.open import open_engine
+        _detector[:] = [TorchDetector(order.checkpoint, settings)]
+    else:
+        from serve_app.detection.engines.open import open_engine
 
-    wanted = OnnxSettings(threads=order.threads, spinning=order.spinning, engine=order.engine)
-    return open_engine(order.artifact, artifact.load_manifest(order.artifact, ""), wanted)
+        wanted = OnnxSettings(threads=order.threads, spinning=order.spinning, engine=order.engine)
+        _detector[:] = [open_engine(order.artifact, artifact.load_manifest(order.artifact, ""), wanted)]
+    return _detector[0].info
 
 
 def _answer(task: Task) -> Answer:
-    detector, helpers = _loaded[0]
     start = time.perf_counter()
-    helping = [helpers.submit(_repeat, detector, task) for _ in range(task.at_once - 1)]
-    outputs = _repeat(detector, task)
+    helping = [_helpers.submit(_repeat, task) for _ in range(task.at_once - 1)]
+    outputs = _repeat(task)
     for helper in helping:
         helper.result()
-    return Answer(outputs, time.perf_counter() - start, _peak_bytes())
+    seconds = time.perf_counter() - start
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return Answer(outputs, seconds, peak_bytes=1024 * int(status["VmHWM"].split()[0]))
 
 
-def _repeat(detector: Detector, task: Task) -> RawOutputs:
-    for _ in range(task.repeats - 1):
-        detector.infer(task.pixels)
-    return detector.infer(task.pixels)
-
-
-def _peak_bytes() -> int:
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage would count the parent's memory from before the exec
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _repeat(task: Task) -> RawOutputs:
+    return [_detector[0].infer(task.pixels) for _ in range(task.repeats)][-1]

@@ -13,7 +13,7 @@ from serve_app.settings import AppSettings, LimitSettings
 
 
 class _Nothing:
-    """A series that nobody keeps."""
+    """A series that keeps nothing."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -29,7 +29,7 @@ class _Nowhere:
 
 
 class Router(router.Router):
-    """The router, with series that lead nowhere; everything else of it is as shipped."""
+    """The shipped router, with series that keep nothing."""
 
     def __init__(self, limits: LimitSettings, torch: DeploymentHandle[Any], onnx: DeploymentHandle[Any]) -> None:
         with patch.object(router, "RouterMetrics", lambda: RouterMetrics(_Nowhere)):
@@ -37,6 +37,6 @@ class Router(router.Router):
 
 
 def app(args: AppSettings) -> Application:
-    """The shipped application, with this router in its place."""
+    """The shipped application with this router."""
     with patch.object(shipped, "Router", Router):
         return shipped.app(args)
