@@ -1,4 +1,4 @@
-"""The machine a benchmark ran on, as a reader needs it to judge the figures. Used by `bench.engines`."""
+"""The machine a benchmark ran on, as a reader needs it to judge the figures. Used by the benchmarks."""
 
 import os
 import platform

@@ -80,12 +80,12 @@ class Processes:
                 process.send_signal(number)
 
 
-Part = Literal["router", "arm", "proxy", "haproxy", "controller", "agent", "rest of Ray"]
-PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "arm", "controller", "agent", "rest of Ray")
+Part = Literal["router", "backend", "proxy", "haproxy", "controller", "agent", "rest of Ray"]
+PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "backend", "controller", "agent", "rest of Ray")
 # By the beginning of the command line; Ray's workers carry the name of their actor there.
 _TITLES: dict[str, Part] = {
     "ray::ServeReplica:detect:Router": "router",
-    "ray::ServeReplica:": "arm",
+    "ray::ServeReplica:": "backend",
     "ray::ProxyActor": "proxy",
     "ray::ServeController": "controller",
     "ray::DashboardAgent": "agent",

@@ -21,9 +21,9 @@ _FREEZE_S = 6.0
 
 
 def main(
-    times: Annotated[int, typer.Option(help="How often each replica is killed.")] = 10,
+    times: Annotated[int, typer.Option(min=1, help="How often each replica is killed.")] = 10,
     seconds: Annotated[
-        float, typer.Option(help="Length of the overload, and of the measurement of the capacity before it.")
+        float, typer.Option(min=1, help="Seconds of overload, and of the measurement of the capacity before it.")
     ] = 20.0,
     write: Annotated[bool, typer.Option(help="Put the tables into docs/reliability.md.")] = True,
 ) -> None:

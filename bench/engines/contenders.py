@@ -1,4 +1,4 @@
-"""The engines and precisions to compare, as data that another process can be started from. Used by `bench.engines`."""
+"""The engines and precisions to compare. Used by `bench.engines`."""
 
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ class Contender(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As it is printed."""
+        """For tables."""
         return f"{self.engine} {self.precision}"
 
 

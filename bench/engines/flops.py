@@ -1,4 +1,7 @@
-"""Floating-point operations: how many a YOLOS forward pass takes, and how many this machine can do in a second."""
+"""Floating-point operations: those of a YOLOS forward pass, and those this machine can do in a second.
+
+Used by `bench.engines`.
+"""
 
 import timeit
 from collections.abc import Callable

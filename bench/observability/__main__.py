@@ -59,9 +59,9 @@ class Round(NamedTuple):
 
 
 def main(
-    rate: Annotated[float, typer.Option(help="Requests per second.")] = 50,
+    rate: Annotated[float, typer.Option(min=1, help="Requests per second.")] = 50,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds on each node.")] = 10,
-    seconds: Annotated[float, typer.Option(help="Length of a round.")] = 10,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of a round, in seconds.")] = 10,
     mode: Annotated[Mode, typer.Option(help="Front door. Two cores are enough for the default rate only in fast.")] = (
         Mode.fast
     ),

@@ -36,8 +36,8 @@ def roll_out(service: Service, minutes: float) -> None:
 
 def main(
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("docs/decide.png"),
-    minutes: Annotated[float, typer.Option(help="Length of the run.")] = 4.5,
-    count: Annotated[int, typer.Option("--clients", help="Clients that send all the time.")] = 2,
+    minutes: Annotated[float, typer.Option(min=1, help="Length of the run.")] = 4.5,
+    count: Annotated[int, typer.Option("--clients", min=1, help="Clients that send all the time.")] = 2,
 ) -> None:
     """Run a rollout, watch it with Prometheus, draw it."""
     with command.one_line_errors(), tempfile.TemporaryDirectory() as temporary:

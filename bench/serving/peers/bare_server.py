@@ -1,4 +1,4 @@
-"""The yardstick: one process with Starlette, uvicorn and ONNX Runtime, and nothing that can be left out.
+"""The reference: one process with Starlette, uvicorn and ONNX Runtime, as little as can serve the detector.
 
 Runs in the project's own environment: `python -m bench.serving.peers.bare_server`, by `bench.serving.contenders`.
 """
@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from bench.serving.peers.detector import WORKERS, Detector, port
 
-# As in our arm: images in the engine, one being prepared for it, one being finished.
+# As in our ONNX backend: those in the engine, one image being prepared, one answer being written.
 _THREADS = WORKERS + 2
 
 

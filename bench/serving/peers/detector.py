@@ -1,6 +1,6 @@
-"""What every server beside ours puts behind its own front: the artifact, with the same code as our ONNX arm.
+"""The detector that every server beside ours runs: the same artifact and the same code as our ONNX backend.
 
-Imported by the servers of this folder, each in its own environment; so it may import nothing but the ONNX path.
+Imported by the servers of this folder, each in its own environment; so it imports only what the ONNX backend needs.
 """
 
 import os

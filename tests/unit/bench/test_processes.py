@@ -76,7 +76,7 @@ def test_cost_is_of_all(leader: "subprocess.Popen[bytes]") -> None:
     [
         ("haproxy", "/usr/bin/haproxy -f x", "haproxy"),
         ("ray::Serve", "ray::ServeReplica:detect:Router.handle", "router"),
-        ("ray::Serve", "ray::ServeReplica:detect:OnnxDeployment", "arm"),
+        ("ray::Serve", "ray::ServeReplica:detect:OnnxDeployment", "backend"),
         ("python", "python", "rest of Ray"),
     ],
 )
@@ -85,8 +85,8 @@ def test_each_process_has_a_part(name: str, title: str, part: str) -> None:
 
 
 def test_processor_time_is_of_those_that_lived_all_the_time() -> None:
-    before = {1: Used("router", 1.0), 2: Used("arm", 5.0), 3: Used("router", 0.5)}
-    after = {1: Used("router", 1.5), 3: Used("router", 0.75), 4: Used("arm", 9.0)}
+    before = {1: Used("router", 1.0), 2: Used("backend", 5.0), 3: Used("router", 0.5)}
+    after = {1: Used("router", 1.5), 3: Used("router", 0.75), 4: Used("backend", 9.0)}
     found = cpu_between(before, after)
     assert found["router"] == 0.75
     assert sum(found.values()) == 0.75
