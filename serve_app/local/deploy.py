@@ -12,6 +12,11 @@ from serve_app.local.polling import Clock, attempts
 
 _PATH = "/api/serve/applications/"
 _POLL_S = 0.1
+_BUSY_S, _BUSY_PAUSE_S = 60.0, 1.0
+
+
+class _Busy(ConfigurationError):
+    """The dashboard is there and could not carry out the request: its own time limits are short on a busy machine."""
 
 
 def dashboard_request(node: Node, method: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -21,17 +26,29 @@ def dashboard_request(node: Node, method: str, body: Mapping[str, Any] | None = 
         response = httpx.request(
             method, node.dashboard_url + _PATH, headers=headers, json=body, timeout=60, trust_env=False
         )
+    except httpx.RemoteProtocolError as error:
+        raise _Busy(f"the Ray dashboard at {node.dashboard_url} broke off: {error}") from None
     except httpx.HTTPError as error:
         raise ConfigurationError(f"the Ray dashboard at {node.dashboard_url} does not answer: {error}") from None
     if response.is_error:
-        raise ConfigurationError(f"Serve refused the request ({response.status_code}): {response.text[-2000:]}")
+        kind = _Busy if response.is_server_error else ConfigurationError
+        raise kind(f"Serve refused the request ({response.status_code}): {response.text[-2000:]}")
     content: dict[str, Any] = response.json() if response.content and method == "GET" else {}
     return content
 
 
-def deploy(node: Node, config: Mapping[str, Any]) -> None:
-    """Hand a checked config to Serve. Returns once Serve has accepted it; the deploy itself goes on."""
-    dashboard_request(node, "PUT", config)
+def deploy(node: Node, config: Mapping[str, Any], clock: Clock = time) -> None:
+    """Hand a checked config to Serve. Returns once Serve has accepted it; the deploy itself goes on.
+
+    A dashboard that answers with a 5xx is asked again for `_BUSY_S`: the same config twice is the same deploy.
+    """
+    for _ in attempts(_BUSY_S, _BUSY_PAUSE_S, clock):
+        try:
+            dashboard_request(node, "PUT", config)
+            return
+        except _Busy as error:
+            busy = error
+    raise busy
 
 
 def readiness(node: Node) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         # From Python 3.12 on, the runner gives threads 300 s to end. Virtual time would jump over them.
         await super().shutdown_default_executor()
 

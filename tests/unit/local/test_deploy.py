@@ -66,6 +66,42 @@ def test_a_refusal_is_shown_with_its_end(node: Node, answer: Callable[[Answer], 
         deploy.deploy(node, {})
 
 
+def breaks_off(request: httpx.Request) -> httpx.Response:
+    raise httpx.RemoteProtocolError("Server disconnected")
+
+
+@pytest.mark.parametrize("first", [lambda _: httpx.Response(500, text="in trouble"), breaks_off])
+def test_a_busy_dashboard_is_asked_again(node: Node, answer: Callable[[Answer], None], first: Answer) -> None:
+    asked: list[bytes] = []
+
+    def second_time(request: httpx.Request) -> httpx.Response:
+        asked.append(request.content)
+        return first(request) if len(asked) == 1 else httpx.Response(200)
+
+    answer(second_time)
+    deploy.deploy(node, {"applications": []}, FakeClock())
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize(
+    ("always", "told"),
+    [
+        (lambda _: httpx.Response(500, text="in trouble"), r"Serve refused the request \(500\): in trouble"),
+        (breaks_off, "dashboard at http://127.0.0.1:2 broke off: Server disconnected"),
+    ],
+)
+def test_a_dashboard_that_stays_busy_is_given_up(
+    node: Node, answer: Callable[[Answer], None], always: Answer, told: str
+) -> None:
+    answer(always)
+    clock = FakeClock()
+    began = clock.monotonic()
+    with pytest.raises(ConfigurationError, match=told):
+        deploy.deploy(node, {}, clock)
+    assert 60 <= clock.monotonic() - began <= 62
+
+
 def test_a_dashboard_that_does_not_answer_is_named(node: Node, answer: Callable[[Answer], None]) -> None:
     answer(refused)
     with pytest.raises(ConfigurationError, match=r"dashboard at http://127\.0\.0\.1:2 does not answer: refused"):
