@@ -13,7 +13,6 @@ from tests.integration.conftest import JPEG, PHOTOS, ROOT, Service
 from tests.integration.faults import PATIENCE_S
 
 pytestmark = pytest.mark.integration
-CLOTHING = ROOT.parent / "shared/data/clothing/validation"
 
 
 def boxes_of(response: httpx.Response) -> list[dict[str, float]]:
@@ -38,11 +37,10 @@ def test_both_backends_find_the_same_in_every_sample(service: Service, client: h
             assert one["box"] == pytest.approx(two["box"], abs=1.0), path.name
 
 
-@pytest.mark.photos
-@pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"no folder of real photographs at {CLOTHING}")
 def test_real_photographs_come_back_with_boxes(service: Service, client: httpx.Client) -> None:
     service.deploy(Router={"allow_override": True})
-    photos = sorted(CLOTHING.glob("*/*.jpg"))[::20]
+    photos = sorted((ROOT / "tests/photos").rglob("*.jpg"))
+    assert photos
     found = dict.fromkeys(("torch", "onnx"), 0)
     for photo in photos:
         for backend in found:
