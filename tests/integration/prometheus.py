@@ -20,6 +20,9 @@ from tests.config.prometheus_tools import FOLDER, find_tool
 # That the shipped durations do what they should is tested with promtool.
 WINDOWS = {"5m": "30s", "6m": "35s"}
 ALERT_FOR_S = 2
+SCRAPE_S = (
+    3  # not shorter: this is also the time a target has to answer, on a machine that is busy with the test itself
+)
 PATIENCE_S = 180
 
 Labels = dict[str, str]
@@ -69,10 +72,19 @@ class Prometheus:
             time.sleep(0.5)
         return value
 
-    def wait_for_scrape(self) -> None:
-        """Wait until every target was scraped once more, by a scrape that began after this call."""
+    def wait_for_scrape(self) -> float:
+        """Wait until every target was scraped once more and answered; gives a time when that was so.
+
+        It lies so far back that no scrape from before it is under way: a later one that fails does not change it.
+        """
         now = time.time()
-        self.wait_for("min(timestamp(up))", lambda scraped: scraped > now)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            at = time.time() - SCRAPE_S - 0.5
+            if self.number("min(timestamp(up)) and min(up) == 1", at) > now:
+                return at
+            assert time.monotonic() < deadline, f"not all targets answer: {self.instant('up')}"
+            time.sleep(0.5)
 
     def wait_for_alert(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Wait until an alert fires, or has fired."""
@@ -86,8 +98,7 @@ def watching(node: Node, folder: Path) -> Iterator[Prometheus]:
     find_tool("prometheus")
     monitor.write_config(node, folder, FOLDER)
     config = yaml.safe_load((folder / "prometheus.yml").read_text())
-    # Not shorter: this is also the time a target has to answer, on a machine that is busy with the test itself.
-    config["global"] = {"scrape_interval": "3s", "evaluation_interval": "1s"}
+    config["global"] = {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": "1s"}
     for job in config["scrape_configs"]:
         job.pop("scrape_interval", None)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))

@@ -82,10 +82,9 @@ def run(_service: Service, small_photo: bytes, tmp_path_factory: pytest.TempPath
 
 
 def _all_is_scraped(service: Service, prometheus: Prometheus) -> float:
-    """Wait until Prometheus has everything that was counted until now; gives the time when it had."""
+    """Wait until Prometheus has everything that was counted until now; gives a time when it had."""
     catch_up(service)
-    prometheus.wait_for_scrape()
-    return time.time()
+    return prometheus.wait_for_scrape()
 
 
 def _known_split(service: Service, photo: bytes) -> list[Timed]:
