@@ -19,7 +19,7 @@ from serve_app.local.modes import Mode
 from serve_app.local.polling import Clock, attempts
 from serve_app.local.ports import Ports, require_free
 
-_READY_TIMEOUT_S = 120
+_READY_TIMEOUT_S = 300
 _SPLIT_TIMEOUT_S = 30
 _PORT_TIMEOUT_S = 5
 _SAMPLE = "demo/photos/scene-2.jpg"

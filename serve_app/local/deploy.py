@@ -10,7 +10,6 @@ from serve_app.errors import ConfigurationError
 from serve_app.local.node import Node
 from serve_app.local.polling import Clock, attempts
 
-_PATH = "/api/serve/applications/"
 _POLL_S = 0.1
 _BUSY_S, _BUSY_PAUSE_S = 60.0, 1.0
 
@@ -21,10 +20,9 @@ class _Busy(ConfigurationError):
 
 def dashboard_request(node: Node, method: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Call Serve's REST API. Raises ConfigurationError when it refuses or does not answer."""
-    headers = {"Authorization": f"Bearer {node.token}"}
     try:
         response = httpx.request(
-            method, node.dashboard_url + _PATH, headers=headers, json=body, timeout=60, trust_env=False
+            method, node.serve_api, headers=node.credentials, json=body, timeout=60, trust_env=False, verify=False
         )
     except httpx.RemoteProtocolError as error:
         raise _Busy(f"the Ray dashboard at {node.dashboard_url} broke off: {error}") from None
@@ -54,7 +52,7 @@ def deploy(node: Node, config: Mapping[str, Any], clock: Clock = time) -> None:
 def readiness(node: Node) -> dict[str, Any] | None:
     """The body of `/readyz`, or None while nothing answers there."""
     try:
-        response = httpx.get(f"{node.http_url}/readyz", timeout=5, trust_env=False)
+        response = httpx.get(f"{node.http_url}/readyz", timeout=5, trust_env=False, verify=False)
         content = response.json()
     except (httpx.HTTPError, ValueError):
         return None

@@ -8,12 +8,12 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,7 +25,7 @@ from serve_app.local.ports import Ports, free_port
 
 _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
 _CLUSTER = "ray/ray_current_cluster"
-_START_TIMEOUT_S = 60
+_START_TIMEOUT_S = 180  # Ray takes 10 s on an idle machine of two cores, and 80 s on a busy one
 _TERMINATE_S, _KILL_S = 4, 30
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 # By default Ray reports metrics every 10 s, so a scrape would be up to 10 s old. Ray forgets a gauge that was not set
@@ -51,6 +51,16 @@ class Node(BaseModel):
     def dashboard_url(self) -> str:
         """Address of Ray's dashboard, which takes deploys."""
         return f"http://127.0.0.1:{self.ports.dashboard}"
+
+    @property
+    def serve_api(self) -> str:
+        """Address of Serve's REST API, a part of the dashboard."""
+        return f"{self.dashboard_url}/api/serve/applications/"
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that Ray's own HTTP ports require."""
+        return {"Authorization": f"Bearer {self.token}"}
 
     @property
     def http_url(self) -> str:
@@ -211,8 +221,12 @@ def _await_dashboard(node: Node, clock: Clock) -> None:
     for _ in attempts(_START_TIMEOUT_S, 0.2, clock):
         if not node.processes():
             raise ConfigurationError(f"Ray ended while starting:\n{_log_tail(node.folder)}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", node.ports.dashboard), timeout=1):
-            return
+        # The port opens before Serve's part of the dashboard, a process of its own, can take a deploy.
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(
+                node.serve_api, headers=node.credentials, timeout=30, trust_env=False, verify=False
+            ).is_success:
+                return
     raise ConfigurationError(f"Ray did not come up within {_START_TIMEOUT_S} s:\n{_log_tail(node.folder)}")
 
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
-import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -151,21 +153,48 @@ def test_a_state_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         node.remembered(tmp_path)
 
 
+class Dashboard(ThreadingHTTPServer):
+    """Answers as Ray's dashboard does while it starts: with a 500 until Serve's part of it is there."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.statuses = [500, 200]
+        self.asked: list[tuple[str, str | None]] = []
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Dashboard
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers["Authorization"]))
+        self.send_response(self.server.statuses.pop(0))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
 @pytest.fixture
-def dashboard() -> socket.socket:
-    """Listens where Ray's dashboard would."""
-    return socket.create_server(("127.0.0.1", 0))
+def dashboard() -> Iterator[Dashboard]:
+    with Dashboard() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
-def test_a_node_is_remembered_while_it_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dashboard: socket.socket
+def test_a_node_is_started_once_serve_takes_a_deploy_and_remembered_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dashboard: Dashboard
 ) -> None:
     monkeypatch.setattr(node, "_command", lambda *_: [sys.executable, "-c", SLEEPER])
-    ports = Ports(http=1, dashboard=dashboard.getsockname()[1])
-    with dashboard, node.running(tmp_path, ports, Mode.simple, {"EXTRA": "1"}) as running:
+    ports = Ports(http=1, dashboard=dashboard.server_port)
+    with node.running(tmp_path, ports, Mode.simple, {"EXTRA": "1"}) as running:
         assert node.require_remembered(tmp_path) == running
         assert (running.http_url, running.ports) == ("http://127.0.0.1:1", ports)
         assert running.token == (tmp_path / "auth_token").read_text()
+        assert dashboard.asked == [("/api/serve/applications/", f"Bearer {running.token}")] * 2
         environment = psutil.Process(running.pid).environ()
         assert environment["EXTRA"] == "1"
         assert environment["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / "auth_token")
@@ -202,7 +231,7 @@ def test_a_start_that_fails_leaves_nothing_and_shows_the_log(tmp_path: Path, mon
 
 def test_a_start_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = start(tmp_path, monkeypatch, SLEEPER, ImpatientClock())
-    assert said.startswith("Ray did not come up within 60 s:")
+    assert said.startswith("Ray did not come up within 180 s:")
 
 
 @pytest.mark.parametrize(("address", "is_left"), [("192.0.2.1:6001", False), ("192.0.2.1:6002", True)])
