@@ -1,6 +1,7 @@
 """The Router deployment: Serve's ingress. It builds the router's parts and keeps their background tasks running."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -24,6 +25,8 @@ from serve_app.traffic.dispatch import Dispatcher
 from serve_app.traffic.policy import PolicyInForce
 from serve_app.traffic.shadow import Shadow
 
+logger = logging.getLogger("ray.serve")
+
 _GAUGE_PERIOD_S = 0.5  # below Ray's shortest report interval: Ray forgets a gauge that is not set again
 
 
@@ -40,10 +43,15 @@ class Router:
             "onnx": ServeBackendClient("onnx", onnx),
         }
         self._breakers = {name: Breaker() for name in self._backends}
+        self._admission = Admission(self._metrics.overloaded)
+        self._dispatcher = Dispatcher(self._policy, self._backends, self._breakers, self._metrics)
+        self._shadow = Shadow(self._backends, self._metrics)
         self._application = serve.get_replica_context().app_name
         loop = asyncio.get_running_loop()
         forever = [*(backend.watch.run() for backend in self._backends.values()), self._set_gauges()]
         self._tasks = [loop.create_task(task) for task in forever]
+        for task in self._tasks:
+            task.add_done_callback(_log_end)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Serve asks for the ASGI application once the router is built."""
@@ -51,9 +59,9 @@ class Router:
         return build_api(
             limits=self._limits,
             policy=self._policy,
-            admission=Admission(self._metrics.overloaded),
-            dispatcher=Dispatcher(self._policy, self._backends, self._breakers, self._metrics),
-            shadow=Shadow(self._backends, self._metrics),
+            admission=self._admission,
+            dispatcher=self._dispatcher,
+            shadow=self._shadow,
             readiness=lambda: readiness(self._policy, watches, self._breakers),
             metrics_page=self._metrics_page,
         )
@@ -75,3 +83,9 @@ class Router:
         nodes = await asyncio.to_thread(ray.nodes)
         agents = [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes if node["Alive"]]
         return await gather_page(agents, self._application, accept)
+
+
+def _log_end(task: asyncio.Task[None]) -> None:
+    """None of the background tasks should end while the router lives."""
+    if not task.cancelled():
+        logger.error("a background task of the router ended", exc_info=task.exception())

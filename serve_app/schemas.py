@@ -12,8 +12,6 @@ Backend = Literal["torch", "onnx"]
 BACKENDS: tuple[Backend, Backend] = ("torch", "onnx")
 Stage = Literal["queue", "decode", "preprocess", "inference", "postprocess"]
 STAGES: tuple[Stage, ...] = ("queue", "decode", "preprocess", "inference", "postprocess")
-
-
 DEFAULT_THRESHOLD = 0.5
 MAX_DETECTIONS = 100
 
@@ -37,11 +35,10 @@ class Options(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_bool(cls, value: Any) -> Any:
-        # Python counts True as 1, JSON does not.
-        if isinstance(value, bool):
+    def _number(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # Python counts True as 1, JSON does not
             raise ValueError("not a number")
-        return value
+        return float(value) if isinstance(value, str) else value  # a query and a form give text, such as 1e1
 
 
 class Box(_Wire):

@@ -59,8 +59,8 @@ class ServeBackendClient:
     ) -> DetectionResult:
         """Run one detection on a replica. Gives up after `timeout_s` seconds and cancels the work.
 
-        Unless it `may_wait`, it also gives up when the last replica is lost. Raises InvalidImage or TooLarge as the
-        replica found them, and BackendFailure for everything else.
+        Unless `may_wait` is set, the call also ends when the last replica is lost. Raises InvalidImage or TooLarge as
+        the replica found them, and BackendFailure for everything else.
         """
         self.under_way += 1
         known, asked = self.watch.known_replicas(), self._clock()

@@ -11,7 +11,7 @@ from serve_app.settings import TrafficPolicy
 
 
 class Admission:
-    """Counts both. Over the limit it refuses at once, before a byte of the body is read."""
+    """Counts bodies and requests. Over a limit it refuses at once, before a byte of the body is read."""
 
     def __init__(self, on_refused: Callable[[], None]) -> None:
         self._on_refused = on_refused
@@ -20,7 +20,7 @@ class Admission:
 
     @contextmanager
     def receive(self, policy: TrafficPolicy) -> Iterator[None]:
-        """Hold a place for one body, or raise Overloaded; also when nobody could answer it anyway."""
+        """Hold a place for one body, or raise Overloaded, also where the request could not be answered afterwards."""
         self._refuse_if(self._receiving, policy.max_uploads, "bodies are being received")
         self._refuse_if(self._answering, policy.max_inflight, "requests are under way")
         self._receiving += 1

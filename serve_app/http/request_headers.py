@@ -25,7 +25,7 @@ def request_id(request: Request) -> str:
 
 
 def request_id_or_new(request: Request) -> str:
-    """The same for an error's answer: one that cannot be echoed is replaced."""
+    """The request id for an error's answer: the client's, or a new one if it is missing or cannot be echoed."""
     try:
         return request_id(request)
     except MalformedRequest:

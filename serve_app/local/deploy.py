@@ -60,8 +60,11 @@ def readiness(node: Node) -> dict[str, Any] | None:
 
 
 def failure(node: Node) -> str | None:
-    """Why Serve gave up on an application, or None if it has not."""
-    applications = dashboard_request(node, "GET").get("applications", {})
+    """Why Serve gave up on an application, or None if it has not, or is too busy to tell."""
+    try:
+        applications = dashboard_request(node, "GET").get("applications", {})
+    except _Busy:
+        return None
     failed = [app for app in applications.values() if app["status"] == "DEPLOY_FAILED"]
     return failed[0]["message"] if failed else None
 

@@ -124,7 +124,7 @@ def remembered(folder: Path) -> Node | None:
 
 
 def require_remembered(folder: Path) -> Node:
-    """The same node. Raises ConfigurationError if there is none."""
+    """The node that `remembered` gives. Raises ConfigurationError if there is none."""
     node = remembered(folder)
     if node is None:
         raise ConfigurationError(nothing_runs(folder))

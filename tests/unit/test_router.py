@@ -167,3 +167,15 @@ def test_disagreements_are_shown(bed: Bed) -> None:
         assert report["comparisons"]["agree"] == 1
 
     bed.use(use)
+
+
+def test_a_background_task_that_ends_is_logged(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        monkeypatch.setattr(bed.recorder, "events", None)  # the next gauge cannot be recorded
+        await asyncio.sleep(1)
+
+    bed.use(use)
+    assert "a background task of the router ended" in caplog.text
+    assert "AttributeError" in caplog.text

@@ -49,9 +49,9 @@ def test_the_message_holds_name_range_and_value(values: dict[str, Any], told: st
     assert caught.value.detail == told
 
 
-@pytest.mark.parametrize("value", [1, 20, 100, "20", 20.0])
+@pytest.mark.parametrize("value", [1, 20, 100, "20", 20.0, "2e1", "20.0"])
 def test_good_limits(value: Any) -> None:
-    assert parse_options({"max_detections": value}).max_detections == int(value)
+    assert parse_options({"max_detections": value}).max_detections == float(value)
 
 
 def test_openapi_documents_what_is_parsed() -> None:

@@ -165,3 +165,17 @@ def test_waiting_is_given_up_with_the_last_state(node: Node, monkeypatch: pytest
     with pytest.raises(ConfigurationError, match=r"not ready within 60 s; the last state was .*starting"):
         deploy.wait_until(node, lambda state: False, 60, clock)
     assert clock.now - began == pytest.approx(60, abs=0.2)
+
+
+def test_a_busy_dashboard_does_not_end_the_wait_for_the_service(node: Node, answer: Callable[[Answer], None]) -> None:
+    asked: list[str] = []
+
+    def starting(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if request.url.path != "/readyz":
+            return httpx.Response(500, text="in trouble")
+        return httpx.Response(200, json=READY) if asked.count("/readyz") == 3 else httpx.Response(404)
+
+    answer(starting)
+    assert deploy.wait_until(node, lambda state: True, 10, FakeClock()) == READY
+    assert asked.count("/api/serve/applications/") == 2
