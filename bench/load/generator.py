@@ -1,6 +1,6 @@
 """Sends load: closed loops for as long as a `with` block lasts or a count, and windows in a process of their own.
 
-Used by `bench.serving`, `bench.chaos`, `bench.observability`, `bench.picture` and the integration tests.
+Used by `bench.serving`, `bench.chaos`, `bench.observability` and the integration tests.
 """
 
 import asyncio
