@@ -1,28 +1,16 @@
 """The body of `GET /readyz`: the policy in force, and what the router knows of each backend. Called by `http.api`."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from serve_app.schemas import Backend, BackendStatus
+from serve_app.backends.watch import ReplicaWatch
+from serve_app.schemas import Backend
 from serve_app.traffic.breaker import Breaker
 from serve_app.traffic.policy import PolicyInForce
 
 
-class Watch(Protocol):
-    """What the router knows of a backend's replicas; `backends.watch` has it."""
-
-    @property
-    def status(self) -> BackendStatus:
-        """What the backend last said of itself."""
-        ...
-
-    def known_replicas(self) -> frozenset[Any] | None:
-        """The replicas in Serve's table, or None where Ray does not tell."""
-        ...
-
-
 def readiness(
-    policy: PolicyInForce, watches: Mapping[Backend, Watch], breakers: Mapping[Backend, Breaker]
+    policy: PolicyInForce, watches: Mapping[Backend, ReplicaWatch], breakers: Mapping[Backend, Breaker]
 ) -> dict[str, Any]:
     """The state of one router replica. It is ready while at least one backend is."""
     backends: dict[str, dict[str, Any]] = {}

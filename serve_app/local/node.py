@@ -25,7 +25,7 @@ from serve_app.local.ports import Ports, free_port
 
 _STATE, _TOKEN, _LOG = "node.json", "auth_token", "ray.log"
 _CLUSTER = "ray/ray_current_cluster"
-_START_TIMEOUT_S = 180  # Ray takes 10 s on an idle machine of two cores, and 80 s on a busy one
+_START_TIMEOUT_S = 180  # on two cores at a load of 12, a start took 77 s
 _TERMINATE_S, _KILL_S = 4, 30
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 # By default Ray reports metrics every 10 s, so a scrape would be up to 10 s old. Ray forgets a gauge that was not set

@@ -49,8 +49,9 @@ def outcome_of(error: ServingError, call: Call, policy: TrafficPolicy) -> Outcom
             return "failed"
 
 
-def record(metrics: RouterMetrics, call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None,
-           seconds: float) -> None:  # fmt: skip
+def record(
+    metrics: RouterMetrics, call: Call, assigned: Backend, outcome: Outcome, answer: Answer | None, seconds: float
+) -> None:
     """Count one finished request that took `seconds`. A forced request is never counted."""
     if call.forced is not None:
         return
