@@ -182,11 +182,7 @@ def split(
 ) -> None:
     """Write the fraction into the config file, deploy it and wait until the router uses it."""
     with _clear_errors():
-        running = node.require_remembered(folder)
-        if deploy.readiness(running) is None:
-            raise ConfigurationError(
-                f"the service does not answer at {running.http_url}; start it anew: make stop serve"
-            )
+        running = deploy.require_answering(folder)
         _require_file(config)
         content = write_fraction(config, onnx)
         _warn(content)

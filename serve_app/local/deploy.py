@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from serve_app.errors import ConfigurationError
-from serve_app.local.node import Node
+from serve_app.local.node import Node, require_remembered
 from serve_app.local.polling import Clock, attempts
 
 _POLL_S = 0.1
@@ -57,6 +58,14 @@ def readiness(node: Node) -> dict[str, Any] | None:
     except (httpx.HTTPError, ValueError):
         return None
     return content if isinstance(content, dict) and "backends" in content else None
+
+
+def require_answering(folder: Path) -> Node:
+    """The node that was started with `folder`. Raises ConfigurationError if there is none, or its service is silent."""
+    running = require_remembered(folder)
+    if readiness(running) is None:
+        raise ConfigurationError(f"the service does not answer at {running.http_url}; start it anew: make stop serve")
+    return running
 
 
 def failure(node: Node) -> str | None:

@@ -112,11 +112,7 @@ def main(
 ) -> None:
     """Start Prometheus on the running service and keep it until Ctrl-C."""
     try:
-        running = node.require_remembered(folder)
-        if deploy.readiness(running) is None:
-            raise ConfigurationError(
-                f"the service does not answer at {running.http_url}; start it anew: make stop serve"
-            )
+        running = deploy.require_answering(folder)
         require_free(port, "Prometheus", "choose another with --port")
         write_config(running, folder / "prometheus", shipped)
         with prometheus(folder / "prometheus", port) as url:
