@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from serve_app import use_onnx
 from serve_app.backends.client import ServeBackendClient
 from serve_app.backends.protocol import Reason
 from serve_app.http.admission import Admission
@@ -36,6 +38,8 @@ class Router:
     """Splits the traffic between the two backends."""
 
     def __init__(self, limits: LimitSettings, torch: DeploymentHandle[Any], onnx: DeploymentHandle[Any]) -> None:
+        for warning in use_onnx.warnings(os.environ):  # Serve can also be deployed without any of our commands
+            logger.warning(warning)
         self._limits = limits
         self._policy = PolicyInForce()
         self._metrics = RouterMetrics()

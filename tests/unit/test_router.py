@@ -182,3 +182,17 @@ def test_a_background_task_that_ends_is_logged(
     bed.use(use)
     assert "a background task of the router ended" in caplog.text
     assert "AttributeError" in caplog.text
+
+
+def test_the_old_flag_is_a_warning_in_the_log_and_never_acted_on(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr("serve_app.router.logger.warning", logged.append)
+    monkeypatch.setenv("USE_ONNX", "true")
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        assert (await client.post("/detect", content=b"image", headers=JPEG)).json()["backend"] == "torch"
+
+    bed.use(use)
+    [warning] = logged
+    assert warning.startswith("USE_ONNX='true' is set and changes nothing")
+    assert warning.endswith("(make split ONNX=1)")
