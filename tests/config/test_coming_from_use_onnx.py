@@ -35,9 +35,9 @@ SETTINGS = {
 }  # fmt: skip
 # What is not ours: the old guide's own words, headers, Serve's key, and the values of settings and of `/readyz`.
 OTHERS = {
-    "USE_ONNX", "USE_ONNX=true", "USE_ONNX=false", "torch.onnx.export", "onnxruntime", "Server-Timing", "env_vars", "user_config",
-    "data:", "onnx", "unavailable", "X-Backend: onnx", "X-Backend: torch", "allow_override: true", "model.onnx",
-    "manifest.json", "artifact: artifacts/fashionpedia", "source .run/env",
+    "USE_ONNX", "USE_ONNX=true", "USE_ONNX=false", "torch.onnx.export", "onnxruntime", "Server-Timing", "env_vars",
+    "user_config", "data:", "onnx", "unavailable", "X-Backend: onnx", "X-Backend: torch", "allow_override: true",
+    "model.onnx", "manifest.json", "artifact: artifacts/fashionpedia", "source .run/env",
 }  # fmt: skip
 ROWS = re.findall(r"^\| (`.*`)[^|]* \| (.*) \|$", TEXT.partition("## Fields of the request")[2], re.MULTILINE)
 

@@ -196,3 +196,13 @@ def test_a_body_that_stays_away_is_given_up() -> None:
 def test_the_deadline_ends_the_wait_for_a_body_too() -> None:
     with pytest.raises(DeadlineExceeded):
         read(stalls=True, time_left=0.05)
+
+
+def test_a_client_that_goes_away_is_told_as_such() -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "POST", "path": "/detect", "query_string": b"", "headers": []}
+    clock = VirtualClock()
+    with pytest.raises(MalformedRequest, match="the client went away before its body was complete"):
+        clock.run(read_upload(Request(scope, receive), LIMITS, clock() + 30, clock))
