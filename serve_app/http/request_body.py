@@ -8,6 +8,7 @@ loop its turn every few milliseconds.
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +23,9 @@ from serve_app.schemas import Options
 from serve_app.settings import LimitSettings
 
 _LONGEST_QUERY = 8_192
+# Large forms and JSON are read two at a time, so that few are in memory several times. All others need not wait.
+_LARGE = 1_000_000
+_LARGE_BODIES = ThreadPoolExecutor(2, thread_name_prefix="large-body")
 
 
 class Upload(NamedTuple):
@@ -59,10 +63,12 @@ def _query(request: Request) -> dict[str, Any]:
 
 
 async def _image_and_options(request: Request, kind: str, body: bytes) -> tuple[bytes, dict[str, Any]]:
+    thread = _LARGE_BODIES if len(body) > _LARGE else None
+    loop = asyncio.get_running_loop()
     if kind == FORM_TYPE:
-        return await asyncio.to_thread(parse_form, request.headers["content-type"], body)
+        return await loop.run_in_executor(thread, parse_form, request.headers["content-type"], body)
     if kind == JSON_TYPE:
-        return await asyncio.to_thread(parse_json, body)
+        return await loop.run_in_executor(thread, parse_json, body)
     return body, {}
 
 

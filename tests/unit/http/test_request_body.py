@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import json
+import threading
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -206,3 +207,34 @@ def test_a_client_that_goes_away_is_told_as_such() -> None:
     clock = VirtualClock()
     with pytest.raises(MalformedRequest, match="the client went away before its body was complete"):
         clock.run(read_upload(Request(scope, receive), LIMITS, clock() + 30, clock))
+
+
+@pytest.mark.parametrize(("kind", "parse"), [("application/json", "parse_json"), (as_form()["kind"], "parse_form")])
+def test_large_bodies_are_read_by_two_threads_and_small_ones_beside_them(
+    monkeypatch: pytest.MonkeyPatch, kind: str, parse: str
+) -> None:
+    readers: dict[int, set[str]] = {}
+
+    def parsed(*arguments: Any) -> tuple[bytes, dict[str, Any]]:
+        readers.setdefault(len(arguments[-1]), set()).add(threading.current_thread().name)
+        return b"image", {}
+
+    monkeypatch.setattr(f"serve_app.http.request_body.{parse}", parsed)
+    limits = LimitSettings()
+
+    def upload(size: int, clock: VirtualClock) -> Coroutine[Any, Any, Upload]:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": bytes(size), "more_body": False}
+
+        headers = [(b"content-type", kind.encode())]
+        scope = {"type": "http", "method": "POST", "path": "/detect", "query_string": b"", "headers": headers}
+        return read_upload(Request(scope, receive), limits, clock() + 30, clock)
+
+    async def go(clock: VirtualClock) -> None:
+        await asyncio.gather(*(upload(size, clock) for size in (1_000_001, 1_000_000) * 6))
+
+    clock = VirtualClock()
+    clock.run(go(clock))
+    assert {name.partition("_")[0] for name in readers[1_000_001]} == {"large-body"}
+    assert len(readers[1_000_001]) <= 2
+    assert not any(name.startswith("large-body") for name in readers[1_000_000])
