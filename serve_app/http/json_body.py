@@ -1,8 +1,8 @@
 """A JSON body becomes an image and its options. Called by `http.request_body`, in a thread.
 
-A JSON parser makes objects of everything it is sent, fifty bytes for two and more. Here it sees little: the one long
-string, which is the image, is cut out first, and more than 10 kB beside it are refused. The image is decoded from the
-body itself. All of it takes at most three times the body's size in memory.
+A JSON parser makes objects of everything it is sent, fifty bytes for two and more. Here it sees little: long strings,
+such as the image, are cut out first, and more than 10 kB beside them are refused. The image is decoded from the body
+itself. All of it takes at most three times the body's size in memory.
 """
 
 import json
@@ -15,9 +15,9 @@ from serve_app.http.options import NAMES
 
 _IMAGE = "image_base64"
 _LONGEST_REST, _LONG, _LONGEST_NUMBER = 10_000, 1_000, 100
-# Stands for the string that was cut out. No option can have this value, and no other field is accepted, so where a body
-# is accepted, it stands in the place of the image.
-_CUT = "(long text)"
+# Stands for a string that was cut out. No option can have this value, and no other field is accepted: in a body that is
+# accepted, it stands in the place of the image.
+_CUT = "(long text {})"
 _BLANK, _BETWEEN_STRINGS = b" \t\r\n", b":,}]"
 
 
@@ -26,34 +26,38 @@ def parse_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):  # which may begin with a byte order mark
         raise MalformedRequest(f"the JSON body is {encoding}: send UTF-8")
-    start, end = _long_string(body)
-    beside = len(body) - (end - start)
+    kept, long = _long_strings(body)
+    beside = len(body) - sum(map(len, long.values()))
     if beside > _LONGEST_REST:
         raise MalformedRequest(f"the JSON has {beside} bytes beside the image, the limit is {_LONGEST_REST}")
-    content = _parsed(body[:start] + _CUT.encode() + body[end:] if start else body, encoding)
+    content = _parsed(kept, encoding)
     if not isinstance(content, dict):
         raise MalformedRequest(f"the JSON body must be an object with {_IMAGE}")
     values = single_values(content.items(), (_IMAGE, *NAMES), "JSON field")
     encoded = values.pop(_IMAGE, None)
     if not isinstance(encoded, str):
         raise MalformedRequest(f"the JSON body needs {_IMAGE}, a string")
-    if start and encoded == _CUT:
-        return base64_image.decode(memoryview(body)[start:end], _IMAGE, json_escaped=True), values
+    if encoded in long:
+        return base64_image.decode(long[encoded], _IMAGE, json_escaped=True), values
     return base64_image.decode(encoded.encode(errors="replace"), _IMAGE), values
 
 
-def _long_string(body: bytes) -> tuple[int, int]:
-    """Where the first long string's text begins and ends; 0, 0 if none begins before the limit.
+def _long_strings(body: bytes) -> tuple[bytes, dict[str, memoryview]]:
+    """The body with a short text in the place of each long string, and those strings by that text.
 
     What stands between two strings begins with a sign of structure, after blanks, and is never cut out.
     """
+    kept, long, at, cut = bytearray(), dict[str, memoryview](), 0, 0
     quote = body.find(b'"')
-    while 0 <= quote < _LONGEST_REST:
+    while quote >= 0 and quote - cut < _LONGEST_REST:
         start, end = quote + 1, body.find(b'"', quote + 1)
         if end - start > _LONG and body[start : start + _LONG].lstrip(_BLANK)[:1] not in _BETWEEN_STRINGS:
-            return start, end
+            text = _CUT.format(len(long))
+            kept += body[at:start] + text.encode()
+            long[text] = memoryview(body)[start:end]
+            at, cut = end, cut + end - start
         quote = end
-    return 0, 0
+    return bytes(kept + body[at : at + _LONGEST_REST]), long
 
 
 def _parsed(text: bytes, encoding: str) -> Any:
