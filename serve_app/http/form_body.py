@@ -47,7 +47,7 @@ def parse_form(content_type: str, body: bytes) -> tuple[bytes, dict[str, Any]]:
 def _parts(content_type: str, body: bytes) -> dict[str, _Part]:
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise MalformedRequest("the form cannot be read: its Content-Type names no boundary: let the HTTP client set it")
+        raise MalformedRequest("the form cannot be read: Content-Type names no boundary, let the HTTP client set it")
     reader = _Reader()
     try:
         reader.read(boundary, body)
