@@ -80,7 +80,7 @@ def test_an_image_of_any_size_comes_back_whole(size: int) -> None:
 NOT_A_FIELD = part("image").replace("name=", "nom=")
 TEXT = part("threshold")
 REFUSED: list[tuple[str, bytes, type[ServingError], str]] = [
-    ("multipart/form-data", form((part("image"), IMAGE)), MalformedRequest, "names no boundary, let the HTTP client set it"),
+    ("multipart/form-data", form((part("image"), IMAGE)), MalformedRequest, "let the HTTP client set it"),
     (f"{KIND}{'b' * 300}", form((part("image"), IMAGE)), MalformedRequest, "Boundary length"),
     ("multipart/form-data; boundary=c", form((part("image"), IMAGE)), MalformedRequest, "cannot be read"),
     (KIND, b"", MalformedRequest, "without its closing boundary"),
