@@ -45,10 +45,11 @@ def targets() -> dict[Path, list[str]]:
 
 def main(
     files: Annotated[list[Path] | None, typer.Argument(help="Only these of the files.")] = None,
-    at_once: Annotated[int, typer.Option(min=1, help="Files that are worked on at the same time.")] = os.cpu_count()
-    or 1,
+    at_once: Annotated[int, typer.Option(min=1, help="Files that are worked on at the same time.")] = 2,
 ) -> None:
     """Change every file in every way, and print the changes that no test noticed."""
+    if strangers := sorted(map(str, set(files or []) - targets().keys())):
+        raise typer.BadParameter(f"no target: {', '.join(strangers)}; see [tool.mutants] in pyproject.toml")
     chosen = {file: tests for file, tests in targets().items() if not files or file in files}
     tried = survived = 0
     with ProcessPoolExecutor(at_once, get_context("spawn"), max_tasks_per_child=1) as pool:
