@@ -156,9 +156,8 @@ def test_a_loaded_deployment_says_what_it_runs_and_answers(deployment: FakeDeplo
         ),
     ],
 )
-def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(
-    deployment: FakeDeployment, error: Exception, reason: str
-) -> None:
+def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(error: Exception, reason: str) -> None:
+    deployment = FakeDeployment()
     deployment.raises = error
     deployment.reconfigure(RELOAD)
     assert status(deployment) == ("unavailable", reason)
@@ -171,11 +170,20 @@ def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(
     asyncio.run(detect(deployment))
 
 
-def test_an_engine_that_fails_its_warm_up_is_not_ready(deployment: FakeDeployment) -> None:
+def test_an_engine_that_fails_its_warm_up_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    deployment = FakeDeployment()
     deployment.detector.raises = RuntimeError("no kernel")
     deployment.reconfigure(RELOAD)
     assert status(deployment)[0] == "unavailable"
-    assert "no kernel" not in status(deployment)[1]  # the log has it, with its traceback
+    assert "no kernel" not in status(deployment)[1]
+    assert "RuntimeError: no kernel" in caplog.text
+
+
+def test_a_name_that_is_no_utf8_still_makes_a_status() -> None:
+    deployment = FakeDeployment()
+    deployment.raises = OSError("cannot open model\udcff.onnx")  # as Python names a file whose name is Latin-1
+    deployment.reconfigure(RELOAD)
+    assert "cannot open model\\udcff.onnx" in status(deployment)[1]
 
 
 def test_a_deployment_before_its_first_configuration_is_unavailable() -> None:
