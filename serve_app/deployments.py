@@ -175,6 +175,10 @@ class BackendDeployment(ABC):
             return self._status.model_copy(update={"state": "unavailable", "reason": error.detail})
         return self._status
 
+    async def record_routing_stats(self) -> dict[str, Any]:
+        """The status for Serve, which asks every second and hands it to the routers: they pick replicas by it."""
+        return (await self.status()).model_dump(exclude_none=True)
+
     async def check_health(self) -> None:
         """Raise EngineFailed while an inference hangs. Serve asks, and replaces the replica after three failures.
 

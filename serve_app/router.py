@@ -75,6 +75,8 @@ class Router:
             self._metrics.policy(self._policy.current.onnx_fraction, rejected=self._policy.error is not None)
             for name, backend in self._backends.items():
                 self._metrics.backend(name, backend.watch.status)
+                rejected = backend.watch.status.configuration_error is not None
+                self._metrics.replicas(name, backend.watch.unavailable, rejected)
                 self._metrics.inflight(name, backend.under_way)
                 self._metrics.breaker(name, self._breakers[name].is_open)
             await asyncio.sleep(_GAUGE_PERIOD_S)

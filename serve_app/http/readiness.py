@@ -15,11 +15,7 @@ def readiness(
     """The state of one router replica. It is ready while at least one backend is."""
     backends: dict[str, dict[str, Any]] = {}
     for name, watch in watches.items():
-        replicas = watch.known_replicas()
-        backends[name] = watch.status.model_dump(exclude_none=True) | {
-            "breaker_open": breakers[name].is_open,
-            "replicas": None if replicas is None else len(replicas),
-        }
+        backends[name] = watch.report() | {"breaker_open": breakers[name].is_open}
     return {
         "ready": any(backend["state"] == "ready" for backend in backends.values()),
         "policy": policy.current.model_dump(),
