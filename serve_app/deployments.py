@@ -86,7 +86,7 @@ class BackendDeployment(ABC):
         except BaseException as error:  # sys.exit() in a library, and a panic in Rust code, are no Exception
             self._refuse(error, user_config, reload)
             _let_go(error)
-        # Engines lie in reference cycles. The one that was given up may hold as much memory as the one that answers.
+        # An engine that was given up may lie in a reference cycle with its error, and is as large as the one in force.
         gc.collect()
 
     def _take(self, user_config: Mapping[str, Any], reload: int | None) -> None:

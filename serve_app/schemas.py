@@ -103,7 +103,7 @@ class Problem(_Wire):
 class BackendStatus(_Wire):
     """What one backend says of itself; `reason` holds the remedy when it is unavailable.
 
-    `configuration_error` says why the latest configuration was refused, with the remedy. The one before is in force then.
+    `configuration_error` says why the latest configuration was refused, with the remedy; the one before is in force.
     """
 
     state: Literal["ready", "starting", "unavailable"]

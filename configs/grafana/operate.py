@@ -47,7 +47,7 @@ def _state(board: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Configuration refused",
-                "Whether the latest policy, or configuration of a backend, was refused and the one before it is in force.",
+                "Whether the latest policy or backend configuration was refused; the one before it is in force then.",
                 "bool_yes_no",
                 [
                     Query(promql.worst("ray_detect_policy_rejected"), "policy"),

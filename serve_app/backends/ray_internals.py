@@ -55,7 +55,9 @@ def routing_stats(handle: Any) -> dict[str, Mapping[str, Any]]:
     Without those that have told nothing yet; empty where Ray does not tell.
     """
     try:
-        told = {replica_id.unique_id: replica.routing_stats for replica_id, replica in (_replicas(handle) or {}).items()}
+        told = {
+            replica_id.unique_id: replica.routing_stats for replica_id, replica in (_replicas(handle) or {}).items()
+        }
         return {unique_id: stats for unique_id, stats in told.items() if stats and isinstance(stats, Mapping)}
     except Exception as error:
         _warn_once(f"{type(error).__name__}: {error}")

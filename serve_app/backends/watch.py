@@ -58,7 +58,13 @@ class ReplicaWatch:
         return ray_internals.known_replicas(self._handle)
 
     def replicas(self) -> dict[str, BackendStatus]:
-        """What each replica last told Serve of itself, by Ray's id; without those that have told nothing yet."""
+        """What each replica last said of itself, by Ray's id; without those that have said nothing yet."""
+        told = self._told_serve()
+        if len(self.known_replicas() or ()) == 1:
+            return dict.fromkeys(told, self.status)  # its own answer is newer
+        return told
+
+    def _told_serve(self) -> dict[str, BackendStatus]:
         told = {}
         for name, stats in ray_internals.routing_stats(self._handle).items():
             with contextlib.suppress(ValidationError):  # it runs another version of this code
@@ -67,11 +73,11 @@ class ReplicaWatch:
 
     @property
     def unavailable(self) -> int:
-        """How many replicas told Serve that they cannot answer."""
+        """How many replicas run and cannot answer."""
         return sum(status.state != "ready" for status in self.replicas().values())
 
     def report(self) -> dict[str, Any]:
-        """What `/readyz` shows: the backend's status, how many of its replicas are ready, and what ails the others."""
+        """What `/readyz` shows: the backend's status, how many of its replicas are ready, and what ails any of them."""
         known, told = self.known_replicas(), self.replicas()
         report = self.status.model_dump(exclude_none=True) | {"replicas": None if known is None else len(known)}
         if told:
@@ -111,9 +117,8 @@ class ReplicaWatch:
 
     def _take(self, answer: BackendStatus) -> None:
         """Make the backend's status of one replica's answer, and of what its siblings told Serve."""
-        told = [*self.replicas().values()]
-        if len(told) < 2:  # Serve's news of the one that answered can only be older
-            told = []
+        alone = len(self.known_replicas() or ()) < 2
+        told = [] if alone else [*self._told_serve().values()]  # what Serve knows of the one that answered is older
         ready = [status for status in (answer, *told) if status.state == "ready"]
         errors = [status.configuration_error for status in (answer, *told) if status.configuration_error]
         best = ready[0] if ready else answer

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import sys
 import threading
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from serve_app.deployments import BackendDeployment, OnnxDeployment, TorchDeploy
 from serve_app.detection.pipeline import Pipeline
 from serve_app.detection.spec import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.errors import BackendUnavailable, ConfigurationError, DeadlineExceeded, EngineFailed, Overloaded
-from serve_app.schemas import Options
+from serve_app.schemas import BackendStatus, Options
 from serve_app.settings import BackendSettings, LimitSettings, parse
 from tests.unit.virtual_time import VirtualClock
 
@@ -283,6 +284,13 @@ def test_an_engine_that_hangs_fails_the_health_check_until_it_comes_back(deploym
         assert (await deployment.status()).state == "ready"
 
     asyncio.run(go())
+
+
+def test_serve_is_told_the_status_as_plain_values(deployment: FakeDeployment) -> None:
+    told = asyncio.run(deployment.record_routing_stats())
+    assert BackendStatus.model_validate(told) == asyncio.run(deployment.status())
+    assert json.loads(json.dumps(told)) == told
+    assert told["state"] == "ready"
 
 
 @pytest.mark.parametrize(

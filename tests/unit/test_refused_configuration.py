@@ -338,11 +338,16 @@ def test_torch_goes_on_with_the_threads_of_the_model_in_force(monkeypatch: pytes
 def test_the_environment_is_put_back_only_on_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("KMP_BLOCKTIME", raising=False)
-    with pytest.raises(RuntimeError), threads.put_back_on_failure():
-        threads.reserve(3, spinning=True)
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="no kernel"):
+        _fail_after_reserving()
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "KMP_BLOCKTIME" not in os.environ
     with threads.put_back_on_failure():
         threads.reserve(3, spinning=True)
     assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def _fail_after_reserving() -> None:
+    with threads.put_back_on_failure():
+        threads.reserve(3, spinning=True)
+        raise RuntimeError("no kernel")

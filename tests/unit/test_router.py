@@ -109,6 +109,36 @@ def test_readiness_shows_both_backends_and_needs_one(bed: Bed) -> None:
     bed.use(use)
 
 
+def test_a_refused_configuration_stands_beside_the_state_and_in_its_gauge(bed: Bed) -> None:
+    bed.onnx.outcomes["status"] = BackendStatus(state="ready", configuration_error="no artifact; run: x", reload=2)
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        told = (await client.get("/readyz")).json()["backends"]["onnx"]
+        assert (told["state"], told["configuration_error"], told["reload"]) == ("ready", "no artifact; run: x", 2)
+        await asyncio.sleep(1)
+        assert bed.last("detect_configuration_rejected") == {"torch": 0.0, "onnx": 1.0}
+        bed.onnx.outcomes["status"] = BackendStatus(state="ready", reload=3)
+        await asyncio.sleep(2)
+        assert bed.last("detect_configuration_rejected") == {"torch": 0.0, "onnx": 0.0}
+        assert "configuration_error" not in (await client.get("/readyz")).json()["backends"]["onnx"]
+
+    bed.use(use)
+
+
+def test_readiness_names_the_replica_that_cannot_answer(bed: Bed) -> None:
+    bed.onnx.replicas = {"well": "running", "ill": "running"}
+    bed.onnx.told = {"well": {"state": "ready"}, "ill": {"state": "unavailable", "reason": "no artifact; run: x"}}
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        told = (await client.get("/readyz")).json()["backends"]["onnx"]
+        assert (told["state"], told["replicas"], told["replicas_ready"]) == ("ready", 2, 1)
+        assert told["replica_errors"] == {"ill": "no artifact; run: x"}
+        await asyncio.sleep(1)
+        assert bed.last("detect_replicas_unavailable") == {"torch": 0, "onnx": 1}
+
+    bed.use(use)
+
+
 def test_a_backend_without_replicas_is_passed_over(bed: Bed) -> None:
     async def use(router: Router, client: httpx.AsyncClient) -> None:
         await router.reconfigure({"onnx_fraction": 1.0})
