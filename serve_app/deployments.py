@@ -33,6 +33,7 @@ from serve_app.schemas import BackendStatus, DetectionResult, Options
 from serve_app.settings import (
     DEFAULT_ARTIFACT,
     DEFAULT_CHECKPOINT,
+    INFERENCE_LIMIT_S,
     BackendSettings,
     LimitSettings,
     OnnxSettings,
@@ -44,6 +45,7 @@ logger = logging.getLogger("ray.serve")
 
 # Beside the images in the engine, one is prepared and one is finished. Each may hold `max_pixels` decoded pixels.
 _OTHER_WORKERS = 2
+_LOOK_S = 1.0
 
 
 class _Loaded(NamedTuple):
@@ -91,7 +93,7 @@ class BackendDeployment(ABC):
 
     def _take(self, user_config: Mapping[str, Any], reload: int | None) -> None:
         pipeline, fingerprint = self._load(user_config)
-        pipeline.warm_up()
+        _warm_up(pipeline)
         status = BackendStatus(
             state="ready", reload=reload, fingerprint=fingerprint, pid=os.getpid(), **pipeline.detector.info._asdict()
         )
@@ -186,6 +188,28 @@ class BackendDeployment(ABC):
         """
         if self._loaded is not None:
             self._loaded.pipeline.require_alive()
+
+
+def _warm_up(pipeline: Pipeline) -> None:
+    """Warm up in a thread of its own. Raises what `Pipeline.warm_up` does, and EngineFailed for an engine that hangs.
+
+    A replica gets no requests while it loads: the last good model would wait for an engine that never answers.
+    """
+    errors: list[BaseException] = []
+    thread = threading.Thread(target=_try, args=(pipeline.warm_up, errors), name="warm-up", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_LOOK_S)
+        pipeline.require_alive(at_least_s=INFERENCE_LIMIT_S)
+    if errors:
+        raise errors[0]
+
+
+def _try(step: Callable[[], None], errors: list[BaseException]) -> None:  # no closure: `_let_go` could not empty it
+    try:
+        step()
+    except BaseException as error:
+        errors.append(error)
 
 
 def _let_go(error: BaseException) -> None:

@@ -108,6 +108,29 @@ def test_an_engine_that_fails_its_warm_up_does_not_replace_the_one_that_works(
     assert good.inferences == inferences + 1
 
 
+def test_an_engine_that_hangs_in_its_warm_up_does_not_keep_the_one_that_works_from_its_work(
+    deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.deployments._LOOK_S", 0.001)
+    good, hanging = deployment.detector, FakeDetector()
+    hanging.go_on.clear()
+    deployment.detector = hanging
+
+    async def go() -> None:
+        loading = asyncio.create_task(asyncio.to_thread(deployment.reconfigure, {"reload": 2, "inference_limit_s": 1}))
+        await inference_began(deployment)
+        deployment.clock.advance(59)  # the first inferences of an engine are slow
+        deployment.clock.advance(2)
+        await loading
+
+    asyncio.run(go())
+    assert told(deployment).state == "ready"
+    assert "fake has been in one inference for 61 s" in (told(deployment).configuration_error or "")
+    asyncio.run(detect(deployment))
+    assert good.inferences == 1
+    hanging.go_on.set()
+
+
 def test_a_second_refusal_replaces_the_first_ones_reason(deployment: FakeDeployment) -> None:
     for number in (2, 3):
         deployment.raises = ConfigurationError(f"wrong {number}")
@@ -309,6 +332,24 @@ def test_an_import_that_fails_puts_no_model_out(monkeypatch: pytest.MonkeyPatch)
     assert told(serving).state == "ready"
     assert "pip install --force-reinstall" in (told(serving).configuration_error or "")
     asyncio.run(_answer(serving))
+
+
+@pytest.mark.parametrize("values", [{}, {"checkpoint": "./mine", "artifact": "./made"}])
+def test_an_error_that_nobody_expects_still_ends_with_the_command(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(settings: Any) -> Any:
+        raise OSError("disk")
+
+    monkeypatch.setattr("serve_app.detection.model.artifact.find", raises)
+    serving = OnnxDeployment(LimitSettings())
+    serving.reconfigure(values)
+    made = (
+        f"--checkpoint {values.get('checkpoint', DEFAULT_CHECKPOINT)} --out {values.get('artifact', DEFAULT_ARTIFACT)}"
+    )
+    assert told(serving).reason == (
+        f"OSError: disk; run: python -m export {made}, then change OnnxDeployment.user_config.reload"
+    )
 
 
 def test_torch_goes_on_with_the_threads_of_the_model_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
