@@ -5,7 +5,6 @@ once, so Serve's own choice, the replica with the shortest queue, would send it 
 """
 
 import random
-from collections.abc import Mapping
 
 from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, RunningReplica
 
@@ -25,4 +24,4 @@ class ReadyReplicas(FIFOMixin, RequestRouter):
 
 def _is_ready(replica: RunningReplica) -> bool:
     told = getattr(replica, "routing_stats", None)  # the status, from the deployment's `record_routing_stats`
-    return isinstance(told, Mapping) and told.get("state") == "ready"
+    return isinstance(told, dict) and told.get("state") == "ready"
