@@ -238,8 +238,8 @@ class TorchDeployment(BackendDeployment):
         return self._pipeline_of(engine, spec, settings), checkpoint.fingerprint(folder)
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
-        checkpoint = user_config.get("checkpoint", DEFAULT_CHECKPOINT)
-        return f"put config.json, model.safetensors and preprocessor_config.json of {checkpoint} right"
+        named = user_config.get("checkpoint", DEFAULT_CHECKPOINT)
+        return f"put config.json, model.safetensors and preprocessor_config.json of {named} right"
 
 
 class OnnxDeployment(BackendDeployment):
@@ -250,14 +250,14 @@ class OnnxDeployment(BackendDeployment):
 
     def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
         settings = parse(OnnxSettings, user_config, "OnnxDeployment.user_config")
-        folder, manifest = artifact.find(settings)
+        files, manifest = artifact.find(settings)
         # Imported only here: an onnxruntime that does not import becomes a status, and the application still starts.
         threads.reserve(settings.threads, settings.spinning)
         from serve_app.detection.engines.open import open_engine
 
-        engine = open_engine(folder, manifest, settings)
+        engine = open_engine(files, manifest, settings)
         return self._pipeline_of(engine, manifest.spec, settings), manifest.fingerprint
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
-        checkpoint = user_config.get("checkpoint", DEFAULT_CHECKPOINT)
-        return f"run: python -m export --checkpoint {checkpoint} --out {user_config.get('artifact', DEFAULT_ARTIFACT)}"
+        named, folder = user_config.get("checkpoint", DEFAULT_CHECKPOINT), user_config.get("artifact", DEFAULT_ARTIFACT)
+        return f"run: python -m export --checkpoint {named} --out {folder}"

@@ -3,6 +3,7 @@
 `make serve`, `make stop` and `make split` call it.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from serve_app import use_onnx
 from serve_app.config.fraction import write_fraction
 from serve_app.config.serve_file import incomparable, load_config
 from serve_app.errors import ConfigurationError
@@ -38,6 +40,10 @@ def _clear_errors() -> Iterator[None]:
     except ConfigurationError as error:
         typer.secho(error.detail, fg="red", err=True)
         raise typer.Exit(1) from None
+
+
+def _warn_of(content: dict[str, Any]) -> None:
+    _warn([*incomparable(content), *use_onnx.warnings(os.environ, content)])
 
 
 def _warn(warnings: Iterable[str]) -> None:
@@ -69,7 +75,7 @@ def up(
     with _clear_errors():
         _require_file(config)
         content = load_config(config)
-        _warn(incomparable(content))
+        _warn_of(content)
         if _already_running(folder, mode):
             return
         http_port = content.get("http_options", {}).get("port", 8000)
@@ -186,7 +192,7 @@ def split(
         running = deploy.require_answering(folder)
         _require_file(config)
         content = write_fraction(config, onnx)
-        _warn(incomparable(content))
+        _warn_of(content)
         state = _step(f"onnx_fraction {onnx:g}", lambda: _deploy_and_wait(running, content, onnx))
         _warn(deploy.refusals(state))
 
