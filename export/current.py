@@ -16,10 +16,11 @@ def is_current(
 
     Raises ConfigurationError when the checkpoint itself cannot be read.
     """
-    fingerprint = checkpoint.fingerprint(checkpoint.resolve(checkpoint_name, revision))
+    source = checkpoint.resolve(checkpoint_name, revision)
+    spec, fingerprint = checkpoint.read_spec(source), checkpoint.fingerprint(source)
     try:
         manifest = artifact.load_manifest(out, "")
         artifact.verify(out, manifest, fingerprint, "")
     except ConfigurationError:
         return False
-    return precision in (None, manifest.precision)
+    return manifest.spec == spec and precision in (None, manifest.precision)

@@ -116,6 +116,9 @@ def find(settings: OnnxSettings) -> tuple[Path, Manifest]:
         "OnnxDeployment.user_config.reload"
     )
     manifest = load_manifest(folder, remedy)
-    expected = checkpoint.fingerprint(checkpoint.resolve(settings.checkpoint, settings.revision))
-    verify(folder, manifest, expected, remedy)
+    source = checkpoint.resolve(settings.checkpoint, settings.revision)
+    spec = checkpoint.read_spec(source)
+    verify(folder, manifest, checkpoint.fingerprint(source), remedy)
+    if manifest.spec != spec:  # what an older version ignored in the same files
+        raise ConfigurationError(f"{folder} was exported by a version that read its checkpoint otherwise; {remedy}")
     return folder, manifest
