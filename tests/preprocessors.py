@@ -50,7 +50,9 @@ HONOURED: dict[str, dict[str, Any]] = {
     "bicubic": {**_SMALL, "resample": 3},
     "box": {**_SMALL, "resample": 4},
     "hamming": {**_SMALL, "resample": 5},
+    "magic kernel": {**_SMALL, "resample": 6},
+    "magic kernel, sharper": {**_SMALL, "resample": 7},
     "null is a size of 800": {"size": None, "max_size": 400},
-    "what is not read": {**_SMALL, "size_divisor": 32, "crop_size": {"height": 9, "width": 9}, "do_reduce_labels": True},
+    "what is not read": {**_SMALL, "size_divisor": 32, "crop_size": {"height": 9, "width": 9}, "unknown": True},
     "annotations": {**_SMALL, "format": "coco_panoptic", "do_convert_annotations": False},
 }  # fmt: skip

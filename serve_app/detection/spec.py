@@ -77,7 +77,7 @@ class ModelSpec(BaseModel):
 
     labels: list[str] = Field(min_length=1)
     resize: ResizeRule
-    resample: int = Field(2, ge=0, le=5, description="Pillow's number of the resampling filter; 2 is bilinear.")
+    resample: int = Field(2, ge=0, le=7, description="Pillow's number of the resampling filter; 2 is bilinear.")
     rescale: float = Field(1 / 255, gt=0, allow_inf_nan=False, description="A pixel's value is multiplied by it first.")
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

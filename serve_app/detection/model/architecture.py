@@ -24,7 +24,7 @@ class Architecture(BaseModel):
 
     model_type: str | None = None
     id2label: dict[str, str] | None = None
-    num_labels: int | None = 2
+    num_labels: PositiveInt = 2
     hidden_size: PositiveInt = 768
     num_hidden_layers: PositiveInt = 12
     num_attention_heads: PositiveInt = 12
@@ -47,14 +47,17 @@ class Architecture(BaseModel):
     def labels(self) -> list[str]:
         """The names in the order of the head's outputs: LABEL_0 and so on where the file has none.
 
-        Raises ValueError for numbers that do not run from 0 without a gap.
+        Raises ValueError for numbers that do not run from 0 without a gap, and for another count than `num_labels`.
         """
         if self.id2label is None:
-            return [f"LABEL_{number}" for number in range(self.num_labels or 0)]
+            return [f"LABEL_{number}" for number in range(self.num_labels)]
         named = {int(key): name for key, name in self.id2label.items()}
         for number in range(len(named)):
             if number not in named:
                 raise ValueError(f"{len(named)} labels have no number {number}; number them from 0 to {len(named) - 1}")
+        if "num_labels" in self.model_fields_set and self.num_labels != len(named):
+            # transformers would give up all names for LABEL_0 and so on
+            raise ValueError(f"{len(named)} labels, but num_labels is {self.num_labels}; leave num_labels out")
         return [named[number] for number in range(len(named))]
 
     def tensors(self) -> dict[str, Shape]:
@@ -107,7 +110,7 @@ def read(path: Path) -> Architecture:
     except ValueError as error:
         raise ConfigurationError(f"{path}: id2label: {error}") from error
     if not labels:
-        raise ConfigurationError(f"{path}: id2label and num_labels name no label")
+        raise ConfigurationError(f"{path}: id2label is empty")
     if found.hidden_size % found.num_attention_heads:
         raise ConfigurationError(
             f"{path}: hidden_size is {found.hidden_size}, no multiple of num_attention_heads "

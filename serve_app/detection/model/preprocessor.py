@@ -44,7 +44,7 @@ class _Settings(BaseModel):
     do_resize: bool | None = True
     size: JsonValue = None
     max_size: int | None = 1333
-    resample: int = Field(2, ge=0, le=5)
+    resample: int = Field(2, ge=0, le=7)
     do_rescale: bool | None = True
     rescale_factor: float | None = 1 / 255
     do_normalize: bool | None = True

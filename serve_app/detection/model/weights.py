@@ -42,7 +42,7 @@ def require_whole(folder: Path, architecture: Architecture) -> None:
     for name, shape in _stored(folder):
         known = _name_in_model(name, demanded)
         if known in found:
-            repeated.append(f"{name} (a second {known})")
+            repeated.append(f"{known}, under two names")
         found[known] = shape
     _require_labels(folder, architecture, found.get(f"{CLASS_HEAD}.weight", ()))
     differences = Differences(
@@ -81,8 +81,8 @@ def _require_labels(folder: Path, architecture: Architecture, head: Shape) -> No
     labels = len(architecture.labels)
     if len(head) == 2 and head[0] != labels + 1:
         raise ConfigurationError(
-            f"checkpoint {folder}: config.json names {labels} labels, but the head has {head[0]} outputs, for "
-            f"{head[0] - 1} labels and 'no object'; put id2label (or num_labels) right"
+            f"checkpoint {folder}: config.json names {labels} label{'s' * (labels > 1)}, but the head has {head[0]} "
+            f"outputs, for {head[0] - 1} labels and 'no object'; put id2label (or num_labels) right"
         )
 
 
