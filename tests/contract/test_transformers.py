@@ -109,3 +109,41 @@ def test_a_checkpoint_is_exported_and_both_deployments_answer_as_transformers(
         found = asyncio.run(loaded.detect(png(), Options(threshold=0.0), timeout_s=600))
         assert len(found.detections) == checkpoints.TOKENS
         require_same(ours(found.detections), expected, 0.0)
+
+
+def refuse_preprocessing(folder: Path) -> None:
+    checkpoints.write_preprocessor(folder, {"rescale_factor": None})
+
+
+def refuse_channels(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"num_channels": 3', '"num_channels": 1'))
+
+
+def refuse_weights(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"num_hidden_layers": 3', '"num_hidden_layers": 4'))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (refuse_preprocessing, "preprocessor_config.json: rescale_factor is null; write a positive number"),
+        (refuse_channels, "config.json: num_channels is 1"),
+        (refuse_weights, "tensors missing: 16 (vit.encoder.layer.3."),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_right_is_a_status_of_both_deployments(
+    break_it: Callable[[Path], None], told: str, tiny: Path, tiny_artifact: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "checkpoint"))
+    break_it(folder)
+    both = {"checkpoint": str(folder), "threads": 1}
+    for deployment, settings in (TorchDeployment, both), (OnnxDeployment, both | {"artifact": str(tiny_artifact)}):
+        loaded = deployment(LimitSettings())
+        loaded.reconfigure(settings)
+        status = asyncio.run(loaded.status())
+        assert status.state == "unavailable"
+        assert status.reason is not None
+        assert told in status.reason
+        assert status.reason.endswith(f"then change {deployment.__name__}.user_config.reload")

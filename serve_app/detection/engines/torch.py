@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import YolosForObjectDetection
 
 from serve_app.detection.engines import cpu
@@ -26,8 +27,9 @@ def load_model(folder: Path, dtype: torch.dtype) -> YolosForObjectDetection:
             output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     except Exception as error:  # for a damaged file the libraries raise many unrelated types
-        reason = one_line(error)
-        raise ConfigurationError(f"checkpoint {folder} cannot be loaded ({reason}); fetch its weights again") from error
+        torn = isinstance(error, SafetensorError | OSError)
+        remedy = "fetch its weights again" if torn else "put its config.json right"
+        raise ConfigurationError(f"checkpoint {folder} cannot be loaded ({one_line(error)}); {remedy}") from error
     weights.refuse(
         folder,
         weights.Differences(

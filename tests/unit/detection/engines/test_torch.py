@@ -35,3 +35,11 @@ def test_the_model_is_ready_for_inference(tiny: Path) -> None:
     model = load_model(tiny, torch.bfloat16)
     assert not model.training
     assert {weights.dtype for weights in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_configuration_that_transformers_cannot_build_is_told_as_such(tmp_path: Path) -> None:
+    folder = checkpoints.make(tmp_path / "checkpoint", mid=False)
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"gelu"', '"nonesuch"'))
+    with pytest.raises(ConfigurationError, match=r"cannot be loaded \(.*nonesuch.*\); put its config\.json right"):
+        load_model(folder, torch.float32)
