@@ -89,7 +89,7 @@ class Shadow:
             self._count(pair, "failed")
             return
         try:
-            result = await asked.detect(call.data, call.options, policy.arm_timeout_s, only_if_idle=True)
+            result = await asked.detect(call.data, call.options, policy.longest_attempt_s, only_if_idle=True)
         except BackendFailure as failure:
             self._count(pair, "dropped" if failure.reason == "queue_full" else "failed")
             return

@@ -8,6 +8,7 @@ from serve_app.schemas import Answer, Backend, Call, Options
 from serve_app.settings import TrafficPolicy
 from serve_app.traffic.breaker import Breaker
 from serve_app.traffic.dispatch import Dispatcher
+from serve_app.traffic.lane import Lane
 from serve_app.traffic.policy import PolicyInForce
 from tests.unit.observability.test_metrics import Recorder
 from tests.unit.traffic.fake_backend import FakeBackend
@@ -23,13 +24,10 @@ class Bench:
         self.recorder = Recorder()
         self.in_force = PolicyInForce()
         self.breakers: dict[Backend, Breaker] = {"torch": Breaker(self.clock), "onnx": Breaker(self.clock)}
-        self.dispatcher = Dispatcher(
-            self.in_force,
-            {"torch": self.torch, "onnx": self.onnx},
-            self.breakers,
-            RouterMetrics(self.recorder),
-            self.clock,
-        )
+        self.lanes = {
+            backend.name: Lane(backend, self.breakers[backend.name], self.clock) for backend in (self.torch, self.onnx)
+        }
+        self.dispatcher = Dispatcher(self.in_force, self.lanes, RouterMetrics(self.recorder), self.clock)
         self.policy()
 
     def policy(self, **values: Any) -> None:
