@@ -23,7 +23,7 @@ class Admission:
         if self._receiving >= policy.max_uploads:
             self._refuse(f"{self._receiving} bodies are being received, the limit is {policy.max_uploads}")
         if not has_place:
-            self._refuse(f"{policy.max_inflight} requests are under way at each backend in use, which is the limit")
+            self._refuse(f"each backend in use has its requests under way, the limit is {policy.max_inflight}")
         self._receiving += 1
         try:
             yield

@@ -27,12 +27,13 @@ class Dispatcher:
         lanes: Mapping[Backend, Lane],
         metrics: RouterMetrics,
         clock: Callable[[], float] = time.perf_counter,
+        split: Split | None = None,
     ) -> None:
         self._policy = policy
         self._lanes = lanes
         self._metrics = metrics
         self._clock = clock
-        self._split = Split()
+        self._split = split or Split()
 
     @property
     def barred(self) -> str | None:
@@ -43,7 +44,7 @@ class Dispatcher:
     def has_place(self, key: str | None, forced: Backend | None) -> bool:
         """Whether a request would find a place now at one of the backends that it may be assigned to."""
         policy, barred = self._policy.current, self.barred
-        possible = {forced} if forced else {"torch"} if barred else self._split.possible(policy, key)
+        possible: set[Backend] = {forced or "torch"} if forced or barred else self._split.possible(policy, key)
         plans = (self._plan(name, policy, barred, policy.deadline_s, forced is not None) for name in possible)
         return any(planned.passed_over != "queue_full" for planned in plans)
 

@@ -82,7 +82,7 @@ def plan(
 
 
 def _may_rescue(name: Backend, state: BackendState, policy: TrafficPolicy) -> bool:
-    """Torch answers for ONNX at any share: it is the incumbent. ONNX at share 0 answers nobody, unless told `always`."""
+    """Torch, the incumbent, answers for ONNX at any share. ONNX at share 0 answers for nobody, unless told `always`."""
     if not policy.fallback or state.is_barred:
         return False
     return name == "torch" or policy.fallback == "always" or policy.onnx_fraction > 0

@@ -64,8 +64,8 @@ class BlockAssigner:
 class Split:
     """Draws the backend of each request of one router replica."""
 
-    def __init__(self) -> None:
-        self._blocks = BlockAssigner()
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._blocks = BlockAssigner(rng)
 
     def assign(self, policy: TrafficPolicy, key: str | None) -> Backend:
         """The backend of a request: by its client key if it has one, else by the next place in the block."""

@@ -5,10 +5,9 @@ Pure; one per backend and router replica, held by `traffic.lane`.
 
 from serve_app.settings import TrafficPolicy
 
-# Between one answer and the next, a healthy backend may need this much more than usual: other programs, a large image.
-_TIMES = 4.0
-_SHORTEST_TIMEOUT_S = 1.0
-_SHORTEST_OVERDUE_S = 0.5
+# A healthy backend may need so many times as long as usual: other programs run, an image is large.
+_OVERDUE, _TIMEOUT = 2.0, 4.0
+_SHORTEST_OVERDUE_S, _SHORTEST_TIMEOUT_S = 0.5, 1.0
 
 
 class Usual:
@@ -53,13 +52,13 @@ class Usual:
         most = policy.longest_attempt_s
         if policy.arm_timeout_s != "auto" or not self.is_known:
             return most
-        return min(most, max(_SHORTEST_TIMEOUT_S, _TIMES * self._seconds * (ahead + 1)))
+        return min(most, max(_SHORTEST_TIMEOUT_S, _TIMEOUT * self._seconds * (ahead + 1)))
 
-    def overdue_s(self, policy: TrafficPolicy, ahead: int) -> float:
-        """The age from which a call counts as a failure although it has not ended: twice what is usual."""
+    def overdue_s(self, policy: TrafficPolicy) -> float:
+        """Twice what is usual, at least 0.5 s: a backend that works and answers nobody for so long may hang."""
         if not self.is_known:
             return policy.longest_attempt_s / 2
-        return max(_SHORTEST_OVERDUE_S, _TIMES / 2 * self._seconds * (ahead + 1))
+        return max(_SHORTEST_OVERDUE_S, _OVERDUE * self._seconds)
 
     def fair_s(self, policy: TrafficPolicy, ahead: int = 0) -> float:
         """The shortest time-out that says something about the backend; with a shorter one, its client was in a hurry.
@@ -68,7 +67,7 @@ class Usual:
         cannot keep to that is broken, whatever it usually takes.
         """
         half = policy.longest_attempt_s / 2
-        fair = max(min(_SHORTEST_OVERDUE_S, half), min(_TIMES / 2 * self._seconds, half) * (ahead + 1))
+        fair = max(min(_SHORTEST_OVERDUE_S, half), min(_OVERDUE * self._seconds, half) * (ahead + 1))
         return fair if policy.arm_timeout_s == "auto" else min(fair, half)
 
     @property
