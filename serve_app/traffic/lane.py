@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from serve_app.backends.protocol import BackendClient, BackendFailure
-from serve_app.errors import Overloaded
+from serve_app.errors import InvalidImage, Overloaded, TooLarge
 from serve_app.schemas import Call, DetectionResult
 from serve_app.settings import TrafficPolicy
 from serve_app.traffic.breaker import Breaker, Trial
@@ -71,6 +71,9 @@ class Lane:
                 self._timed_out(trial, is_fair=attempt.seconds >= fair_s)
             elif failure.reason not in _NEVER_THE_BACKENDS_FAULT:
                 trial.failed()
+            raise
+        except (InvalidImage, TooLarge):  # however long it took to find out: neither works the engine, nor does it fail
+            trial.has_failed = False
             raise
         else:
             trial.answered()
