@@ -99,12 +99,13 @@ class Lane:
 
     def _look(self, trial: Trial, began: float, policy: TrafficPolicy, due: float) -> None:
         now = self._clock()
-        if asyncio.get_running_loop().time() - due > _ASLEEP_S:
+        slept = asyncio.get_running_loop().time() - due > _ASLEEP_S
+        if slept or not self.client.is_ready:  # to wait for the next replica says nothing about it
             self._heard = now
         left_s = max(began, self._heard) + self.usual.overdue_s(policy) - now
         if left_s > 0:
             self._look_again(trial, began, policy, left_s)
-        elif self.client.is_ready:  # else the call waits for a replica, which says nothing about the next one
+        else:
             trial.failed()
 
     def _timed_out(self, trial: Trial, is_fair: bool) -> None:

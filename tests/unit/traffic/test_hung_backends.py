@@ -299,6 +299,23 @@ class TestReplicaThatIsReplaced:
         assert {one.outcome for one in send(bench, 1, rate=10)} == {"torch"}
         assert not bench.breakers["torch"].is_open
 
+    def test_a_replica_that_hangs_from_its_begin_is_seen(self, bench: Bench) -> None:
+        with_shipped_policy(bench, onnx_fraction=0.0)
+        send(bench, 10)
+        bench.torch.is_ready = False
+        hang(bench, "torch")
+
+        async def go() -> None:
+            waiting = [asyncio.create_task(bench.dispatcher.detect(bench.call())) for _ in range(5)]
+            await asyncio.sleep(8)
+            assert not bench.breakers["torch"].is_open
+            bench.torch.is_ready = True
+            await asyncio.sleep(1.1)
+            assert bench.breakers["torch"].is_open
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+        bench.clock.run(go())
+
     def test_nor_is_the_wait_what_it_usually_takes(self, bench: Bench) -> None:
         with_shipped_policy(bench, onnx_fraction=0.0)
         send(bench, 10)
