@@ -77,9 +77,10 @@ def clients(target: Target, count: int = 0, rate: float = 0.0) -> Iterator[list[
     over = threading.Event()
 
     def drive(loop: Loop) -> Awaitable[None]:
-        began, more = time.monotonic(), lambda: not over.is_set()
-        due_times = (began + number / rate for number in itertools.takewhile(lambda _: more(), itertools.count()))
-        return loop.open(due_times) if rate else loop.closed(count, more)
+        began, numbers = time.monotonic(), itertools.takewhile(lambda _: not over.is_set(), itertools.count())
+        if rate:
+            return loop.open(began + number / rate for number in numbers)
+        return loop.closed(count, lambda: not over.is_set())
 
     thread = threading.Thread(target=_run, args=(target, sent, drive))
     thread.start()

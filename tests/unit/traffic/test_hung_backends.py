@@ -307,11 +307,12 @@ class TestReplicaThatIsReplaced:
 
         async def go() -> None:
             waiting = [asyncio.create_task(bench.dispatcher.detect(bench.call())) for _ in range(5)]
-            await asyncio.sleep(8)
-            assert not bench.breakers["torch"].is_open
-            bench.torch.is_ready = True
-            await asyncio.sleep(1.1)
-            assert bench.breakers["torch"].is_open
+            states = []
+            for ready, seconds in ((False, 8), (True, 1.1)):
+                bench.torch.is_ready = ready
+                await asyncio.sleep(seconds)
+                states.append(bench.breakers["torch"].is_open)
+            assert states == [False, True]
             await asyncio.gather(*waiting, return_exceptions=True)
 
         bench.clock.run(go())
