@@ -26,11 +26,12 @@ def routing_options() -> dict[str, Any]:
     try:
         from ray.serve.config import RequestRouterConfig
 
-        config = RequestRouterConfig(
-            request_router_class="serve_app.backends.request_router:ReadyReplicas",
-            request_routing_stats_period_s=_STATS_PERIOD_S,
-            request_routing_stats_timeout_s=_STATS_TIMEOUT_S,
-        )
+        values: dict[str, Any] = {
+            "request_router_class": "serve_app.backends.request_router:ReadyReplicas",
+            "request_routing_stats_period_s": _STATS_PERIOD_S,
+            "request_routing_stats_timeout_s": _STATS_TIMEOUT_S,
+        }
+        config = RequestRouterConfig(**values)
         if inspect.isabstract(config.get_request_router_class()):
             raise TypeError("a request router has to do more than choose_replicas")
     except Exception as error:

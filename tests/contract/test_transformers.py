@@ -36,8 +36,8 @@ def png() -> bytes:
 
 
 def of_transformers(folder: Path, threshold: float) -> Found:
-    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    model = YolosForObjectDetection.from_pretrained(folder).eval()
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")  # type: ignore[no-untyped-call]
+    model = YolosForObjectDetection.from_pretrained(folder).train(False)
     with torch.inference_mode():
         output = model(processor(images=PHOTO, return_tensors="pt")["pixel_values"])
     sizes = [(PHOTO.height, PHOTO.width)]

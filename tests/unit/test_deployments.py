@@ -51,7 +51,7 @@ class FakeDetector:
         self.started = threading.Semaphore(0)
         self.go_on = threading.Event()
         self.go_on.set()
-        self.raises: Exception | None = None
+        self.raises: BaseException | None = None
         self.together: threading.Barrier | None = None
         self.most_at_once = 0
         self._inside = 0
@@ -83,7 +83,7 @@ class FakeDeployment(BackendDeployment):
         self.clock = VirtualClock()
         super().__init__(LimitSettings(), clock=self.clock)
         self.detector = FakeDetector()
-        self.raises: Exception | None = None
+        self.raises: BaseException | None = None
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
         return "put it right"

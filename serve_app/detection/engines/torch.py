@@ -1,6 +1,7 @@
 """YOLOS of transformers on PyTorch, with SDPA attention. Opened by TorchDeployment, and by the export as reference."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -22,7 +23,7 @@ def load_model(folder: Path, dtype: torch.dtype) -> YolosForObjectDetection:
     Raises ConfigurationError for damaged weights, and where transformers would put random numbers or leave some out.
     """
     try:
-        model, report = YolosForObjectDetection.from_pretrained(
+        loaded: Any = YolosForObjectDetection.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=dtype,
             output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
@@ -30,6 +31,8 @@ def load_model(folder: Path, dtype: torch.dtype) -> YolosForObjectDetection:
         torn = isinstance(error, SafetensorError | OSError)
         remedy = "fetch its weights again" if torn else "put its config.json right"
         raise ConfigurationError(f"checkpoint {folder} cannot be loaded ({one_line(error)}); {remedy}") from error
+    model: YolosForObjectDetection
+    model, report = loaded
     weights.refuse(
         folder,
         weights.Differences(

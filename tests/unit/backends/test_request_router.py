@@ -9,12 +9,14 @@ import pytest
 
 from serve_app.backends.request_router import ReadyReplicas
 
-READY, NOT_LOADED, NEW = {"state": "ready", "fingerprint": "sha256:a"}, {"state": "unavailable", "reason": "x"}, {}
+READY = {"state": "ready", "fingerprint": "sha256:a"}
+NOT_LOADED = {"state": "unavailable", "reason": "x"}
+NEW: dict[str, str] = {}
 
 
 def chosen(*told: Any, times: int = 60) -> set[frozenset[int]]:
     """The replicas, by position, that come out together of many choices among replicas that told Serve this."""
-    router = object.__new__(ReadyReplicas)
+    router: Any = object.__new__(ReadyReplicas)
     replicas: Any = [SimpleNamespace(routing_stats=stats, position=index) for index, stats in enumerate(told)]
 
     async def go() -> set[frozenset[int]]:

@@ -50,7 +50,7 @@ def test_labels_are_those_of_transformers(config: dict[str, Any], tmp_path: Path
 
 def test_labels_that_transformers_saves_are_read_back(tmp_path: Path) -> None:
     for count in (1, 2, 3):
-        YolosConfig(num_labels=count).save_pretrained(tmp_path)
+        YolosConfig(num_labels=count).save_pretrained(tmp_path)  # type: ignore[call-arg]
         assert read(tmp_path / "config.json").labels == [f"LABEL_{number}" for number in range(count)]
 
 
