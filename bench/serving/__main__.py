@@ -24,6 +24,14 @@ _PHOTO = ROOT / "demo/photos/scene-3.jpg"
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
+class _Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived.
+
+    Not KeyboardInterrupt: if one passes through `exec` of a text, as a dataclass runs while its module is imported,
+    CPython 3.11 remembers it for good and ends the process by SIGINT, whatever its exit status.
+    """
+
+
 def main(
     only: Annotated[list[Name] | None, typer.Option(help="A contender beside bare; may be repeated.")] = None,
     clients: Annotated[list[int] | None, typer.Option(min=1, help="Clients of a closed loop; may be repeated.")] = None,
@@ -41,7 +49,7 @@ def main(
         try:
             setup = Setup(threads, _read(photo), WORK / "peers")
             run(names, setup, plan._replace(clients=clients or plan.clients), out)
-        except KeyboardInterrupt:
+        except _Interrupted:
             raise ConfigurationError("interrupted; every server was ended") from None
 
 
@@ -55,7 +63,7 @@ def _read(photo: Path) -> bytes:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for other in _ENDING:
         signal.signal(other, signal.SIG_IGN)  # a second one would interrupt the clean-up and leave servers behind
-    raise KeyboardInterrupt
+    raise _Interrupted
 
 
 def run(names: list[Name], setup: Setup, plan: Plan, out: Path) -> list[Row]:

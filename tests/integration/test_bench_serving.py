@@ -81,8 +81,7 @@ def test_it_ends_its_servers_when_it_is_told_to_stop(tmp_path: Path, mark: str) 
             time.sleep(0.1)
         benchmark.send_signal(signal.SIGTERM)
         _, error = benchmark.communicate(timeout=60)
-        assert benchmark.returncode == 2
-        assert error == "error: interrupted; every server was ended\n"
+        assert (benchmark.returncode, error) == (2, "error: interrupted; every server was ended\n")
         assert until_none_carries(mark) == []
     finally:
         for process in carriers(mark):
