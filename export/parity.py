@@ -135,7 +135,7 @@ def _finite(raw: RawOutputs) -> bool:
 
 def _least_score(runs: Sequence[_Run]) -> float:
     """The score from which on queries are compared one by one: infinity for none of them, 0 for all."""
-    scores = np.sort(np.concatenate([_best_scores(run.reference) for run in runs] or [np.zeros(0)]))[::-1]
+    scores = np.sort(np.concatenate([_best_scores(run.reference) for run in runs] or [np.zeros(0, np.float32)]))[::-1]
     found = int((scores > DEFAULT_THRESHOLD).sum())
     if found >= _LEAST_PER_IMAGE * len(runs):
         return math.inf
