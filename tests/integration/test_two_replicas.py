@@ -163,7 +163,7 @@ def test_split_changes_under_load_lose_nothing(pair: Pair, small_photo: bytes) -
 def test_a_bad_reload_changes_nothing_in_either_replica(pair: Pair, small_photo: bytes) -> None:
     pids, before = pair.service.pids(), pair.onnx()
     with under_load(pair, small_photo):
-        pair.deploy(ready=False, **{ONNX: {"thread": 3}, TORCH: {"checkpoint": "./nowhere"}})
+        pair.deploy(ready=False, OnnxDeployment={"thread": 3}, TorchDeployment={"checkpoint": "./nowhere"})
         eventually(lambda: len(pair.onnx().get("replica_errors", {})) == 2)
     state = pair.service.readyz()["backends"]
     assert state["onnx"]["configuration_error"].startswith("OnnxDeployment.user_config.thread: unknown key")

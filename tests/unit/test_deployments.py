@@ -83,7 +83,7 @@ class FakeDeployment(BackendDeployment):
         self.clock = VirtualClock()
         super().__init__(LimitSettings(), clock=self.clock)
         self.detector = FakeDetector()
-        self.raises: Exception | None = None
+        self.raises: BaseException | None = None
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
         return "put it right"

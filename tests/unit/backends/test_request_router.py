@@ -9,7 +9,8 @@ import pytest
 
 from serve_app.backends.request_router import ReadyReplicas
 
-READY, NOT_LOADED, NEW = {"state": "ready", "fingerprint": "sha256:a"}, {"state": "unavailable", "reason": "x"}, {}
+READY, NOT_LOADED = {"state": "ready", "fingerprint": "sha256:a"}, {"state": "unavailable", "reason": "x"}
+NEW: dict[str, str] = {}
 
 
 def chosen(*told: Any, times: int = 60) -> set[frozenset[int]]:
@@ -20,6 +21,7 @@ def chosen(*told: Any, times: int = 60) -> set[frozenset[int]]:
     async def go() -> set[frozenset[int]]:
         found = set()
         for _ in range(times):
+            rank: list[Any]
             [rank] = await router.choose_replicas(replicas)
             assert len({replica.position for replica in rank}) == len(rank)
             found.add(frozenset(replica.position for replica in rank))

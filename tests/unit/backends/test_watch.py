@@ -281,7 +281,7 @@ def test_the_fingerprints_stay_known_while_the_backend_is_down(handle: FakeHandl
         for outage in (ActorDiedError(), BackendStatus(state="unavailable", reason="no artifact")):
             handle.outcomes["status"] = outage
             await client.watch.refresh_status()
-            assert (client.is_ready, client.fingerprints) == (False, {A})
+            assert (client.is_ready, client.fingerprints) == (False, frozenset({A}))
         handle.outcomes["status"] = BackendStatus(state="ready", fingerprint=B)
         await client.watch.refresh_status()
         assert client.fingerprints == {B}
