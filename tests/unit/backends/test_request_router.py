@@ -15,13 +15,12 @@ NEW: dict[str, str] = {}
 
 def chosen(*told: Any, times: int = 60) -> set[frozenset[int]]:
     """The replicas, by position, that come out together of many choices among replicas that told Serve this."""
-    router = object.__new__(ReadyReplicas)
-    replicas: Any = [SimpleNamespace(routing_stats=stats, position=index) for index, stats in enumerate(told)]
+    router: Any = object.__new__(ReadyReplicas)
+    replicas = [SimpleNamespace(routing_stats=stats, position=index) for index, stats in enumerate(told)]
 
     async def go() -> set[frozenset[int]]:
         found = set()
         for _ in range(times):
-            rank: list[Any]
             [rank] = await router.choose_replicas(replicas)
             assert len({replica.position for replica in rank}) == len(rank)
             found.add(frozenset(replica.position for replica in rank))
