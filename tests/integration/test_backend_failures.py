@@ -34,7 +34,7 @@ class Repairs:
         self._reloads += 1
         changed = {deployment: values | {"reload": self._reloads}}
         fraction = 1.0 if deployment == "OnnxDeployment" else 0.0
-        return self._service.deploy(ready=False, Router={"onnx_fraction": fraction}, **changed)
+        return self._service.deploy(ready=False, Router={"onnx_fraction": fraction, "fallback": "always"}, **changed)
 
 
 @pytest.fixture
