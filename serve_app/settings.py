@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from serve_app.errors import ConfigurationError
+from serve_app.explain import explain
 
 DEFAULT_CHECKPOINT = "demo/checkpoint"
 DEFAULT_ARTIFACT = "artifacts/demo"
@@ -19,7 +20,8 @@ Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # strict: neither `true` nor "12" is a number, and 1 is no switch. A whole number is still a right float.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class BreakerSettings(_Settings):
@@ -152,14 +154,4 @@ def parse(model: type[S], values: Mapping[str, Any], where: str) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(model, where, problem) for problem in error.errors()]
-        raise ConfigurationError("; ".join(lines)) from None
-
-
-def _explain(model: type[BaseModel], where: str, problem: Any) -> str:
-    key = ".".join([where, *(str(part) for part in problem["loc"])])
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key (known here: {', '.join(model.model_fields)})"
-    if problem["type"] == "value_error":  # raised by a validator above, with the values in its text
-        return f"{key}: {problem['ctx']['error']}"
-    return f"{key}: {problem['msg']}, got {problem['input']!r}"
+        raise ConfigurationError("; ".join(map(str, explain(error, model, values, where)))) from None

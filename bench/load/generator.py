@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
+import aiohttp
 import uvloop
 
-from bench.load.connection import Pool
 from bench.load.plan import NO_ANSWER, Answer, Order, Outcome, Sent, Target, arrivals
 
 _PAUSE_S = 0.05  # after a request without an answer, so that a client does not reconnect at full speed
@@ -58,13 +58,22 @@ class Loop:
         return answer.status
 
 
+async def _post(session: aiohttp.ClientSession, target: Target) -> Answer:
+    """Send the target's request once. No error and no missing answer is raised: both are status 0."""
+    try:
+        async with session.post(target.url + target.path, data=target.body, headers=target.headers) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, await response.read())
+    except (aiohttp.ClientError, OSError):  # a TimeoutError is an OSError
+        return Answer()
+
+
 def _run(target: Target, sent: list[Sent], drive: Callable[[Loop], Awaitable[T]]) -> T:
     async def run() -> T:
-        pool = Pool(target)
-        try:
-            return await drive(Loop(pool.post, sent))
-        finally:
-            pool.close()
+        connector = aiohttp.TCPConnector(limit=0, force_close=not target.keep_alive)
+        timeout = aiohttp.ClientTimeout(total=target.patience_s)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            return await drive(Loop(lambda: _post(session, target), sent))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run())

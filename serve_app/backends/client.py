@@ -42,19 +42,16 @@ class ServeBackendClient:
         self.under_way = 0
         self._handle = handle.options(method_name="detect")
         self._clock = clock
-        self._fingerprints: frozenset[str] = frozenset()
-
-    @property
-    def fingerprints(self) -> frozenset[str]:
-        """The weights of the replicas that take traffic; the last known ones while it is down, empty before that."""
-        if self.watch.status.fingerprint:
-            self._fingerprints = frozenset({self.watch.status.fingerprint})
-        return self._fingerprints
 
     @property
     def is_ready(self) -> bool:
         """Whether the backend last reported that it can answer, and Serve still knows a replica of it."""
         return self.watch.is_ready
+
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """The weights of the replicas that take traffic; the last known ones while it is down, empty before that."""
+        return self.watch.fingerprints
 
     async def detect(
         self,

@@ -18,11 +18,9 @@ def readiness(
     """
     backends: dict[str, dict[str, Any]] = {}
     for name, watch in watches.items():
-        replicas = watch.known_replicas()
-        backends[name] = watch.status.model_dump(exclude_none=True) | {
+        backends[name] = watch.report() | {
             "breaker_open": lanes[name].breaker.is_open,
             "timeout_s": round(lanes[name].timeout_s(policy.current), 3),
-            "replicas": None if replicas is None else len(replicas),
         }
     if barred:
         backends["onnx"]["reason"] = "; ".join(filter(None, [backends["onnx"].get("reason"), barred]))

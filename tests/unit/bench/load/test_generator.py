@@ -166,6 +166,26 @@ def test_connections_are_kept_where_the_target_says_so(answer: bytes) -> None:
     assert server.bodies == [len(BODY)] * 20
 
 
+def test_a_request_has_its_headers_and_a_connection_of_its_own_unless_told_to_keep_it() -> None:
+    heads: list[bytes] = []
+
+    class Noting(Server):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readexactly(len(BODY))
+            writer.write(ANSWER)
+            writer.close()
+
+    with running(Noting(ANSWER).serve) as target:
+        target = target._replace(headers={"X-Backend": "onnx"}, path="/detect?threshold=0.05", keep_alive=False)
+        sent = send(target, 3)
+    assert [one.status for one in sent] == [OK] * 3
+    assert len(heads) == 3
+    for head in heads:
+        assert head.startswith(b"POST /detect?threshold=0.05 HTTP/1.1\r\n")
+        assert {b"X-Backend: onnx", b"Connection: close", b"Content-Length: 400000"} <= set(head.split(b"\r\n"))
+
+
 def test_a_server_that_closes_after_each_answer_gets_a_new_connection() -> None:
     server = Server(CLOSING)
     with running(server.serve) as target:
