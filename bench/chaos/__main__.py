@@ -21,6 +21,7 @@ _PHOTO = ROOT / "demo/photos/scene-1.jpg"
 _DOCUMENT = ROOT / "docs/reliability.md"
 _HANG_S = 12.0
 _SHARES = (0.1, 0.5)
+_MOST_RATE = 20.0
 
 
 def main(
@@ -39,7 +40,8 @@ def main(
         late = past_deadline(service, target)
         rounds = _rounds(service, target, times)
         worst = worst_images(service, target)
-        hangs = _hangs(service, Hanging(node, Path(folder)), target)
+        rate = min(load.capacity / 3, _MOST_RATE)
+        hangs = _hangs(service, Hanging(node, Path(folder)), target, rate)
     text = table.render(_facts(), rounds, hangs, worst, load, late)
     typer.echo(text)
     if write:
@@ -57,10 +59,10 @@ def _rounds(service: Service, target: Target, times: int) -> list[Round]:
     ]
 
 
-def _hangs(service: Service, engines: Hanging, target: Target) -> list[Round]:
+def _hangs(service: Service, engines: Hanging, target: Target, rate: float) -> list[Round]:
     kinds = [(victim, share) for victim in ("OnnxDeployment", "TorchDeployment") for share in _SHARES]
-    frozen = [hang(service, target, victim, share, _HANG_S) for victim, share in kinds]
-    return frozen + [hang(engines, target, victim, share, _HANG_S, engines.hang) for victim, share in kinds]
+    frozen = [hang(service, target, rate, victim, share, _HANG_S) for victim, share in kinds]
+    return frozen + [hang(engines, target, rate, victim, share, _HANG_S, engines.hang) for victim, share in kinds]
 
 
 def _facts() -> str:

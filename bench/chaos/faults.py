@@ -15,7 +15,6 @@ from bench.statistics import quantile
 from serve_app.local import deploy
 
 CLIENTS = 8
-RATE = 10.0  # requests per second: one backend can answer them all
 LATE_S = 1.0
 DEADLINE_S = 0.5
 _BACKENDS = {"OnnxDeployment": "onnx", "TorchDeployment": "torch"}
@@ -104,13 +103,15 @@ def _is_replaced(service: Service, backend: str, pid: int) -> bool:
 def hang(
     service: Service,
     target: Target,
+    rate: float,
     victim: str,
     share: float,
     seconds: float,
     how: Callable[[str], Hang] | None = None,
 ) -> Round:
-    """Let a backend with that share of the traffic hang for a while, under `RATE` and the shipped policy.
+    """Let a backend with that share of the traffic hang for a while, under the shipped policy.
 
+    `rate` requests per second come, whatever comes back; one backend must be able to answer them all.
     By default its replica is stopped with SIGSTOP. Its recovery is counted from the end of the hang.
     """
     backend = _BACKENDS[victim]
@@ -126,7 +127,7 @@ def hang(
         return began, time.monotonic() - thawed
 
     name = f"{'engine' if how else 'SIGSTOP'} of {backend}, {share:.0%} of the traffic"
-    return _under_load(name, target, [strike], RATE)
+    return _under_load(name, target, [strike], rate)
 
 
 def kill_routers(service: Service, target: Target, times: int) -> Round:

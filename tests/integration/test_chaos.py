@@ -26,7 +26,7 @@ def test_killing_both_backends_in_turn_fails_no_request(service: Service, target
     ("victim", "share"), [("OnnxDeployment", 0.1), ("OnnxDeployment", 0.5), ("TorchDeployment", 0.5)]
 )
 def test_a_frozen_backend_fails_no_request(service: Service, target: Target, victim: str, share: float) -> None:
-    result = hang(service, target, victim, share, seconds=4)
+    result = hang(service, target, 4.0, victim, share, seconds=4)
     assert result.failed == []
     assert result.rescued > 0
 

@@ -144,6 +144,7 @@ def test_a_probe_from_before_it_opened_again_ends_no_later_one(breaker: Breaker,
     early = breaker.begin(SETTINGS, is_probe=True)
     record(breaker, ".xxxxx")  # a last resort closed it meanwhile
     clock.advance(3)
+    assert admits(breaker)
     later = breaker.begin(SETTINGS, is_probe=True)
     end(early, " ")
     assert not admits(breaker)

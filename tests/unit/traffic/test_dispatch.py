@@ -93,6 +93,13 @@ def test_the_first_backend_gets_its_limit_but_at_most_half_the_time(bench: Bench
     assert bench.torch.given == [30, 2]
 
 
+def test_the_second_has_what_the_first_left(bench: Bench) -> None:
+    bench.onnx.takes_s = 60
+    bench.policy(arm_timeout_s=4)
+    bench.ask(timeout_s=30)
+    assert bench.torch.given == [26]
+
+
 def test_a_hanging_backend_is_left_in_time(bench: Bench) -> None:
     bench.onnx.takes_s = 60
     bench.policy(arm_timeout_s=0.05)

@@ -14,7 +14,7 @@ from serve_app.config.serve_file import load_config
 from serve_app.errors import DeadlineExceeded, InvalidImage, ServingError, TooLarge
 from serve_app.schemas import Backend, other
 from tests.unit.traffic.bed import Bench
-from tests.unit.traffic.fake_backend import ERRORS
+from tests.unit.traffic.fake_backend import ERRORS, NOTHING_FOUND
 
 RATE = 20.0
 SECONDS = 16.0
@@ -136,6 +136,41 @@ def test_a_call_that_is_overdue_and_fails_counts_once(bench: Bench) -> None:
         assert bench.breakers["onnx"].is_open is expected
 
 
+def test_a_silent_backend_has_no_queue_worth_waiting_for(bench: Bench) -> None:
+    with_shipped_policy(bench, onnx_fraction=1.0)
+    send(bench, 10)
+    lane, policy = bench.lanes["onnx"], bench.in_force.current
+    hang(bench, "onnx")
+    timeouts = []
+
+    async def go() -> None:
+        held = [asyncio.create_task(bench.dispatcher.detect(bench.call())) for _ in range(11)]
+        for seconds in (0.4, 0.2):
+            await asyncio.sleep(seconds)
+            timeouts.append(lane.timeout_s(policy))
+        await asyncio.gather(*held)
+
+    bench.clock.run(go())
+    assert timeouts[0] > 1.5
+    assert timeouts[1] == 1
+
+
+def test_a_hurried_client_asks_its_own_backend_first_while_that_works(bench: Bench) -> None:
+    with_shipped_policy(bench, onnx_fraction=1.0)
+    send(bench, 10)
+    with pytest.raises(DeadlineExceeded):
+        bench.ask(timeout_s=0.02)
+    assert bench.onnx.given[-1] == pytest.approx(0.01)
+    assert not bench.counted("detect_fallbacks_total")["onnx", "breaker_open"]
+
+
+def test_the_wait_in_a_queue_is_no_work(bench: Bench) -> None:
+    with_shipped_policy(bench, onnx_fraction=1.0)
+    bench.onnx.gives = NOTHING_FOUND.model_copy(update={"stages": {"queue": 5.0, "decode": 0.1, "inference": 0.2}})
+    bench.ask()
+    assert bench.lanes["onnx"].usual.least_s == pytest.approx(0.3)
+
+
 def test_hurried_clients_neither_open_a_breaker_nor_count(bench: Bench) -> None:
     with_shipped_policy(bench, onnx_fraction=0.5)
     send(bench, 10)
@@ -144,6 +179,18 @@ def test_hurried_clients_neither_open_a_breaker_nor_count(bench: Bench) -> None:
     assert not any(breaker.is_open for breaker in bench.breakers.values())
     outcomes = Counter(outcome for _, _, outcome in bench.counted("detect_requests_total").elements())
     assert outcomes == {"ok": 10 * RATE, "hurried": 2 * 10 * RATE}
+
+
+def test_who_allows_what_is_usual_counts_as_a_deadline(bench: Bench) -> None:
+    with_shipped_policy(bench, onnx_fraction=1.0)
+    send(bench, 10)
+    hang(bench, "onnx")
+    hang(bench, "torch")
+    for timeout_s in (0.49, 0.51):
+        with pytest.raises(DeadlineExceeded):
+            bench.ask(timeout_s)
+    counted = bench.counted("detect_requests_total")
+    assert (counted["onnx", "onnx", "hurried"], counted["onnx", "onnx", "deadline"]) == (1, 1)
 
 
 class OneAtATime:
@@ -279,12 +326,13 @@ class TestProbe:
         with self.due(bench):
             hang(bench, "onnx")
             bench.onnx.recover()
-            given = []
+            given, shown = [], []
             for _ in range(6):
+                shown.append(bench.lanes["onnx"].timeout_s(bench.in_force.current))
                 assert bench.ask().backend == "torch"
                 given.append(bench.onnx.given[-1])
                 bench.clock.advance(3)
-            assert given == pytest.approx([1, 2, 4, 8, 10, 10])
+            assert given == shown == pytest.approx([1, 2, 4, 8, 10, 10])
         assert bench.lanes["onnx"].timeout_s(bench.in_force.current) < 2
 
 
