@@ -12,13 +12,13 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serve_app.detection.engines import threads
 from serve_app.detection.model import artifact, checkpoint
 from serve_app.detection.pipeline import Pipeline
 from serve_app.detection.spec import Detector, ModelSpec
+from serve_app.detection.workers import Workers
 from serve_app.errors import (
     BackendUnavailable,
     ConfigurationError,
@@ -32,7 +32,7 @@ from serve_app.settings import BackendSettings, LimitSettings, OnnxSettings, Tor
 
 logger = logging.getLogger("ray.serve")
 
-# Beside the images in the engine, one is prepared and one is finished. Each may hold `max_pixels` decoded pixels.
+# Beside the images in the engine, one is prepared and one is finished.
 _OTHER_WORKERS = 2
 
 
@@ -90,8 +90,8 @@ class BackendDeployment(ABC):
             clock=self._clock,
         )
 
-    def _new_workers(self, images_at_once: int) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(images_at_once + _OTHER_WORKERS, thread_name_prefix=self.name)
+    def _new_workers(self, images_at_once: int) -> Workers:
+        return Workers(images_at_once + _OTHER_WORKERS, self._limits.max_decode_bytes, self.name)
 
     def _reason(self, error: Exception, user_config: Mapping[str, Any]) -> str:
         text = str(error) if _is_expected(error) else f"{type(error).__name__}: {error}"
@@ -118,7 +118,8 @@ class BackendDeployment(ABC):
     ) -> DetectionResult:
         """Detect objects in one encoded image, in a thread. Cancelling drops the work if it has not begun.
 
-        Raises what Pipeline.detect does, BackendUnavailable without an engine, Overloaded if only wanted when idle.
+        Raises what Pipeline.detect does, BackendUnavailable without an engine, and Overloaded if it is only wanted when
+        idle, or if too many images wait.
         """
         pipeline = self._pipeline
         if pipeline is None:
@@ -128,12 +129,14 @@ class BackendDeployment(ABC):
         given_up = threading.Event()
         deadline = self._clock() + timeout_s  # runs also while all threads are taken
 
-        def work() -> DetectionResult:
-            return pipeline.detect(data, options, deadline - self._clock(), given_up)
-
         self._under_way += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+            image = await asyncio.to_thread(pipeline.inspect, data)
+
+            def work(no_pixels: Callable[[], None]) -> DetectionResult:
+                return pipeline.detect(image, options, deadline - self._clock(), given_up, no_pixels)
+
+            return await self._workers.run(work, image.bytes_to_decode, len(data))
         finally:
             self._under_way -= 1
             given_up.set()

@@ -25,6 +25,7 @@ from serve_app.errors import (
     InvalidImage,
     Overloaded,
     TooLarge,
+    UnsupportedMediaType,
 )
 from serve_app.schemas import Backend, DetectionResult, Options
 
@@ -73,7 +74,7 @@ class ServeBackendClient:
         except Exception as error:
             # Ray raises a class that is both its own error and ours; only `cause` holds our attributes untouched.
             cause = getattr(error, "cause", None) or error
-            if isinstance(cause, InvalidImage | TooLarge):
+            if isinstance(cause, InvalidImage | TooLarge | UnsupportedMediaType):
                 raise cause from None
             if isinstance(cause, RayActorError):
                 self.watch.replica_died(known)

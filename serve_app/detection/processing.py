@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serve_app.detection.picture import Picture
 from serve_app.detection.spec import ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.schemas import Box, Detection, ImageSize
 
@@ -40,7 +41,7 @@ def _keep_aspect(height: int, width: int, shortest: int, longest: int) -> tuple[
     return short, int(exact * width / height)
 
 
-def prepare(image: Image.Image, spec: ModelSpec) -> Pixels:
+def prepare(image: Image.Image | Picture, spec: ModelSpec) -> Pixels:
     """Resize and normalise an RGB image to (1, 3, height, width) float32, in one pass over the resized pixels."""
     height, width = target_size(image.height, image.width, spec.resize, spec.patch_size)
     resized = image.resize((width, height), resample=Image.Resampling(spec.resample))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from serve_app.backends.protocol import BackendFailure
 from serve_app.backends.ray_internals import THIN_LOG_RECORD
-from serve_app.errors import DeadlineExceeded, InvalidImage, Overloaded, ServingError, TooLarge
+from serve_app.errors import DeadlineExceeded, InvalidImage, Overloaded, ServingError, TooLarge, UnsupportedMediaType
 from serve_app.observability.metrics import RouterMetrics
 from serve_app.schemas import Answer, Backend, Call
 from serve_app.settings import TrafficPolicy
@@ -39,7 +39,7 @@ def is_backends_fault(failure: BackendFailure, seconds: float, policy: TrafficPo
 def outcome_of(error: ServingError, call: Call, policy: TrafficPolicy) -> Outcome:
     """The outcome of a request that ends with an error."""
     match error:
-        case InvalidImage() | TooLarge():
+        case InvalidImage() | TooLarge() | UnsupportedMediaType():
             return "invalid"
         case Overloaded():
             return "overloaded"
