@@ -6,7 +6,7 @@ Called by the pipeline, and `decode` by the export.
 import io
 from collections.abc import Callable, Mapping
 
-from PIL import AvifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from serve_app.detection.formats import avif, bad_data, jpeg, kinds, png, webp
 from serve_app.detection.formats.encoded import Encoded, Format
@@ -25,7 +25,6 @@ _PLUGINS: Mapping[Format, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
 }
 # Progressive photos have about ten scans, of the most thorough optimisers twenty. A scan that codes nothing still
 # takes a pass over all pixels.
@@ -66,6 +65,11 @@ def inspect(data: bytes, limits: LimitSettings) -> Encoded:
 
 def load(encoded: Encoded) -> Picture:
     """Decode the first frame of an inspected image at its scale. Raises InvalidImage if its pixels are damaged."""
+    image = avif.load(encoded) if encoded.format == "AVIF" else _load(encoded)
+    return Picture(image, encoded.orientation, encoded.upright_size)
+
+
+def _load(encoded: Encoded) -> Image.Image:
     stream = io.BytesIO(encoded.data)
     with bad_data.refused():
         image = _PLUGINS[encoded.format](stream)
@@ -75,7 +79,7 @@ def load(encoded: Encoded) -> Picture:
     with bad_data.refused(), image:
         image.draft(None, (encoded.width // encoded.scale or 1, encoded.height // encoded.scale or 1))
         image.load()
-    return Picture(image, encoded.orientation, encoded.upright_size)
+    return image
 
 
 def decode(data: bytes, limits: LimitSettings) -> Image.Image:

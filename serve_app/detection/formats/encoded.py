@@ -11,7 +11,7 @@ _RESIZED_WIDTH = 1333
 class Encoded(NamedTuple):
     """An image without its metadata, in the order and size in which its pixels are stored.
 
-    `pixel_bytes` is the memory for each decoded pixel and `kept_bytes` what the decoder keeps beside it at any scale.
+    `pixel_bytes` is the memory of each decoded pixel, `kept_bytes` what the decoder keeps beside them at any scale.
     A scale of 2 decodes half of the width and of the height; `scales` are those that the format can.
     `scans` are the passes over the image, and `samples` the values that all of them decode together.
     `orientation` is EXIF's, 1 to 8.

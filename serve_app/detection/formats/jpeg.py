@@ -24,7 +24,7 @@ _REDUCIBLE = {0xC0, 0xC1, *_PROGRESSIVE, *_ARITHMETIC}
 # A value takes this many times as long to decode as with Huffman codes.
 _ARITHMETIC_WORK = 16
 # More than any camera or editor writes. The entropy-coded data of a scan does not count.
-_MOST_SEGMENTS = 10_000
+_MOST_SEGMENTS = 4_096
 # Which bytes make a marker with the 0xff before them: not a stuffed 0, and in a scan no restart marker either.
 _MARKER = np.array([0 < byte < 0xFF for byte in range(256)])
 _MARKER_IN_SCAN = _MARKER & np.array([not 0xD0 <= byte <= 0xD7 for byte in range(256)])

@@ -9,8 +9,8 @@ from serve_app.detection.formats import orientation
 from serve_app.detection.formats.encoded import Encoded
 from serve_app.errors import InvalidImage
 
-# The decoder's canvases, its frame, the bytes that it returns, and Pillow's image.
-_PIXEL_BYTES = 18
+_PIXEL_BYTES = 4
+_KEPT_PIXEL_BYTES = 14  # the decoder's canvases, its frame, and the bytes that it returns
 _MOST_CHUNKS = 32_768  # an animation's frames are chunks too
 _ANIMATED, _ALPHA = 0x02, 0x10
 _FRAME = {b"ANMF", b"VP8 ", b"VP8L"}
@@ -45,7 +45,16 @@ def read(data: bytes) -> Encoded:
     found = (orientation.from_exif(metadata.get(b"EXIF", b"")), orientation.from_xmp(metadata.get(b"XMP ", b"")))
     chunks = b"WEBP" + b"".join(kept)
     stream = b"RIFF" + len(chunks).to_bytes(4, "little") + chunks
-    return Encoded("WEBP", stream, *size, pixel_bytes=_PIXEL_BYTES, orientation=orientation.first(found))
+    width, height = size
+    return Encoded(
+        "WEBP",
+        stream,
+        width,
+        height,
+        pixel_bytes=_PIXEL_BYTES,
+        kept_bytes=_KEPT_PIXEL_BYTES * width * height,
+        orientation=orientation.first(found),
+    )
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
