@@ -4,10 +4,12 @@ Called by the pipeline, and `decode` by the export.
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from serve_app.detection import heap
 from serve_app.detection.formats import avif, bad_data, jpeg, kinds, png, webp
 from serve_app.detection.formats.encoded import Encoded, Format
 from serve_app.detection.picture import Picture
@@ -33,7 +35,7 @@ _MOST_WORK = 32  # values decoded in all scans together, for each of `max_pixels
 
 # By default Pillow returns each image's memory to the system, and the next image pays for page faults. It may keep this
 # many blocks of 16 MB instead.
-_KEPT_BLOCKS = 4
+_KEPT_BLOCKS, _BLOCK_BYTES = 4, 16 << 20
 Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]  # what PILLOW_BLOCKS_MAX sets
 
 
@@ -63,10 +65,26 @@ def inspect(data: bytes, limits: LimitSettings) -> Encoded:
     )
 
 
-def load(encoded: Encoded) -> Picture:
-    """Decode the first frame of an inspected image at its scale. Raises InvalidImage if its pixels are damaged."""
-    image = avif.load(encoded) if encoded.format == "AVIF" else _load(encoded)
-    return Picture(image, encoded.orientation, encoded.upright_size)
+@contextmanager
+def loaded(encoded: Encoded) -> Iterator[Picture]:
+    """Decode the first frame of an inspected image at its scale; at the end of the block its memory is free again.
+
+    Raises InvalidImage if the pixels are damaged.
+    """
+    try:
+        picture = Picture(
+            avif.load(encoded) if encoded.format == "AVIF" else _load(encoded),
+            encoded.orientation,
+            encoded.upright_size,
+        )
+        try:
+            yield picture
+        finally:
+            picture.close()
+    finally:
+        if encoded.bytes_to_decode > _KEPT_BLOCKS * _BLOCK_BYTES:
+            Image.core.clear_cache()  # type: ignore[attr-defined]  # the kept blocks
+            heap.give_back(0)
 
 
 def _load(encoded: Encoded) -> Image.Image:
@@ -76,15 +94,20 @@ def _load(encoded: Encoded) -> Image.Image:
     if image.size != (encoded.width, encoded.height):
         raise InvalidImage(f"the image is damaged: its headers say {encoded.width}x{encoded.height} and {image.size}")
     image.decodermaxblock = len(encoded.data)  # in parts, Pillow copies what libjpeg leaves over again and again
-    with bad_data.refused(), image:
-        image.draft(None, (encoded.width // encoded.scale or 1, encoded.height // encoded.scale or 1))
-        image.load()
+    try:
+        with bad_data.refused():
+            image.draft(None, (encoded.width // encoded.scale or 1, encoded.height // encoded.scale or 1))
+            image.load()
+    except BaseException:
+        image.close()  # the error's traceback would keep the pixels
+        raise
     return image
 
 
 def decode(data: bytes, limits: LimitSettings) -> Image.Image:
-    """Decode one image: first frame, upright, converted to RGB as Pillow does. Raises what `inspect` and `load` do."""
-    return load(inspect(data, limits)).upright()
+    """Decode one image: first frame, upright, converted to RGB as Pillow does. Raises what `inspect` and `loaded` do."""
+    with loaded(inspect(data, limits)) as picture:
+        return picture.upright()
 
 
 def _check_header(encoded: Encoded, limits: LimitSettings) -> None:

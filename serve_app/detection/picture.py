@@ -13,7 +13,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _FROM_THE_END = {3, 4, 7, 8}  # the first upright rows are the last stored rows or columns
-_STRIP_BYTES = 16_000_000
+_STRIP_BYTES = 4_000_000
 
 
 class Picture:
@@ -47,6 +47,10 @@ class Picture:
             strip = self._strip(top, min(top + step, self._rows))
             narrow.paste(strip.resize((size[0], strip.height), resample), (0, top))
         return narrow.resize(size, resample)
+
+    def close(self) -> None:
+        """Let go of the pixels."""
+        del self._image
 
     def _strip(self, top: int, bottom: int) -> Image.Image:
         """Some rows of the upright image, in RGB."""

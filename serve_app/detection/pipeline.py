@@ -6,7 +6,7 @@ Called by the deployments, and directly by the benchmarks.
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 from PIL import Image
@@ -86,12 +86,13 @@ class Pipeline:
         request = _Request(self._clock, timeout_s, given_up)
         request.check("decoding")
         stages: dict[Stage, float] = {}
-        with self._timed(stages, "decode"):
-            picture = imaging.load(self.inspect(image) if isinstance(image, bytes) else image)
-        size = ImageSize(width=picture.width, height=picture.height)
-        with self._timed(stages, "preprocess"):
-            pixels = processing.prepare(picture, self.spec)
-        del picture  # its memory is not kept while the image waits for the engine
+        encoded = self.inspect(image) if isinstance(image, bytes) else image
+        with ExitStack() as memory:
+            with self._timed(stages, "decode"):
+                picture = memory.enter_context(imaging.loaded(encoded))
+            size = ImageSize(width=picture.width, height=picture.height)
+            with self._timed(stages, "preprocess"):
+                pixels = processing.prepare(picture, self.spec)
         no_pixels()
         turn = self._engine.infer(pixels, request.check)
         stages["queue"], stages["inference"] = turn.waited, turn.inferred
