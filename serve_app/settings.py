@@ -52,7 +52,7 @@ class LimitSettings(_Settings):
     """What a client may send. Part of the application's `args`."""
 
     max_body_bytes: int = Field(20_000_000, ge=1_000, description="Largest request body.")
-    max_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded, width times height.")
     max_side: int = Field(65_535, ge=1, description="Longest width or height of an image.")
     max_decode_bytes: int = Field(
         300_000_000,

@@ -60,8 +60,8 @@ class ServeBackendClient:
     ) -> DetectionResult:
         """Run one detection on a replica. Gives up after `timeout_s` seconds and cancels the work.
 
-        Unless `may_wait` is set, the call also ends when the last replica is lost. Raises InvalidImage or TooLarge as
-        the replica found them, and BackendFailure for everything else.
+        Unless `may_wait` is set, the call also ends when the last replica is lost. Raises InvalidImage, TooLarge
+        or UnsupportedMediaType as the replica found them, and BackendFailure for everything else.
         """
         self.under_way += 1
         known, asked = self.watch.known_replicas(), self._clock()

@@ -105,7 +105,7 @@ def _load(encoded: Encoded) -> Image.Image:
 
 
 def decode(data: bytes, limits: LimitSettings) -> Image.Image:
-    """Decode one image: first frame, upright, converted to RGB as Pillow does. Raises what `inspect` and `loaded` do."""
+    """Decode one image: first frame, upright, in RGB as Pillow converts. Raises what `inspect` and `loaded` do."""
     with loaded(inspect(data, limits)) as picture:
         return picture.upright()
 

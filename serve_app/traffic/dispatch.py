@@ -38,7 +38,8 @@ class Dispatcher:
     async def detect(self, call: Call) -> Answer:
         """Answer a request from its backend or, if that fails, from the other one, inside the deadline.
 
-        Raises the client's own error (InvalidImage, TooLarge), DeadlineExceeded, or the assigned backend's error.
+        Raises the client's own error (InvalidImage, TooLarge, UnsupportedMediaType), DeadlineExceeded, or the
+        assigned backend's error.
         """
         policy = self._policy.current
         assigned = call.forced or self._split.assign(policy, call.key)

@@ -149,7 +149,7 @@ def no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     ("data", "message"),
     [(hostile.scan_bomb(7000, 7000, 1000), "1000 scans, the limit is 100"),
      (hostile.scan_bomb(64, 48, 101), "101 scans, the limit is 100"),
-     (hostile.scan_bomb(7000, 7000, 40), r"the 40 scans of the image decode 1960000000 values, the limit is 1600000000"),
+     (hostile.scan_bomb(7000, 7000, 40), "40 scans of the image decode 1960000000 values, the limit is 1600000000"),
      (hostile.flat_jpeg(65_500, 30_000), "values, the limit is"),
      (b"\xff\xd8" + hostile.frame(0xC9, 7000, 7000, [0x11] * 3) + hostile.scan([1, 2, 3]), "values, the limit is"),
      (b"\xff\xd8" + hostile.frame(0xC2, 12_000, 9000, [0x11] * 3) + hostile.scan([1, 2, 3]), "bytes to decode"),

@@ -14,6 +14,7 @@ from serve_app.errors import (
     InvalidImage,
     ServingError,
     TooLarge,
+    UnsupportedMediaType,
 )
 from tests.unit.traffic.bed import Bench
 from tests.unit.traffic.fake_backend import ERRORS
@@ -70,7 +71,7 @@ def test_a_backends_own_limit_is_no_deadline_of_the_client(bench: Bench) -> None
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
 
 
-@pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no")])
+@pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no"), UnsupportedMediaType("no")])
 def test_a_clients_fault_is_not_tried_again(bench: Bench, error: ServingError) -> None:
     bench.onnx.gives = error
     for _ in range(30):

@@ -48,7 +48,8 @@ def test_the_size_is_read_before_anything_is_decoded(data: bytes, size: tuple[in
 
 @pytest.mark.parametrize(
     "data",
-    [hostile.riff(), hostile.riff(hostile.riff_chunk(b"VP8X", b"abc")), hostile.riff(hostile.riff_chunk(b"VP8L", b"abc")),
+    [hostile.riff(), hostile.riff(hostile.riff_chunk(b"VP8X", b"abc")),
+     hostile.riff(hostile.riff_chunk(b"VP8L", b"abc")),
      hostile.riff(hostile.riff_chunk(b"VP8L", b"\0" * 5)), hostile.riff(hostile.riff_chunk(b"VP8 ", b"\0" * 10)),
      hostile.riff(hostile.riff_chunk(b"JUNK", b"")), b"RIFF\0\0\0\0WEBP"],
 )  # fmt: skip
