@@ -87,8 +87,8 @@ def test_the_boxes_of_a_reduced_picture_are_pixels_of_the_whole(image: bytes) ->
     with io.BytesIO() as buffer:
         Image.new("RGB", (80, 120), "teal").save(buffer, "JPEG", exif=exif)
         photo = buffer.getvalue()
-    line = Pipeline(Engine(outputs()), SPEC, LimitSettings(max_pixels=200))
-    assert line.inspect(photo).scale == 8
+    line = Pipeline(Engine(outputs()), SPEC, LimitSettings(max_pixels=1000))
+    assert line.inspect(photo).scale == 4
     result = line.detect(line.inspect(photo), Options(threshold=0.3), timeout_s=10)
     assert (result.image.width, result.image.height) == (120, 80)
     assert [d.box.model_dump() for d in result.detections] == [{"xmin": 30, "ymin": 20, "xmax": 90, "ymax": 60}] * 3
