@@ -1,25 +1,25 @@
-"""Whether a folder already holds the artifact that an export would write. Called by `export.__main__` and `write`.
+"""Whether a folder already holds the artifact that an export would write. Called by `export.__main__`.
 
 Compares hashes only; needs neither torch nor onnx.
 """
 
-from pathlib import Path
-
+from export.request import Request
 from serve_app.detection.model import artifact, checkpoint
 from serve_app.errors import ConfigurationError
 
 
-def is_current(
-    out: Path, checkpoint_name: str, revision: str | None, precision: artifact.Precision | None = "fp32"
-) -> bool:
-    """Whether `out` holds an intact artifact of this checkpoint in this precision; None stands for any precision.
+def is_current(request: Request) -> bool:
+    """Whether `out` holds an intact artifact of this checkpoint and precision that is within the tolerance.
 
     Raises ConfigurationError when the checkpoint itself cannot be read.
     """
-    fingerprint = checkpoint.fingerprint(checkpoint.resolve(checkpoint_name, revision))
+    fingerprint = checkpoint.fingerprint(checkpoint.resolve(request.checkpoint, request.revision))
     try:
-        manifest = artifact.load_manifest(out, "")
-        artifact.verify(out, manifest, fingerprint, "")
+        with artifact.locked(request.out):
+            manifest = artifact.load_manifest(request.out, "")
+            artifact.verify(request.out, manifest, fingerprint, "")
     except ConfigurationError:
         return False
-    return precision in (None, manifest.precision)
+    found = manifest.parity
+    within = found is not None and max(found.score_deviation, found.box_deviation) <= request.tolerance
+    return within and manifest.precision == request.precision

@@ -11,6 +11,9 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+# A layer's products in the graph's order: query, key, value, the attention's output, both of the MLP
+_PER_LAYER, _FIRST_OF_MLP, _SECOND_OF_MLP = 6, 4, 5
+
 
 class Kept(StrEnum):
     """What stays in fp32, in order from the fastest graph to the most exact one."""
@@ -26,16 +29,15 @@ def quantize(source: Path, target: Path, kept: Kept = Kept.heads) -> None:
 
     The detection heads always stay in fp32: they are a thousandth of the work, and their error reaches the client
     directly. The next choice is the first layer, since its error passes through all others. Then follow the second
-    products of the MLPs, a third of the work: a few large values after the GELU take up the range of eight bits.
+    products of the MLPs, a third of the work: a few large values after the activation take up the range of eight bits.
     """
-    model = onnx.load(source)
-    excluded = _head_products(model)
+    layers, excluded = _products(onnx.load(source))
     if kept is not Kept.heads:
-        excluded += _first_layer(model)
+        excluded += layers[0]
     if kept in (Kept.gelu, Kept.mlp):
-        excluded += _products_after(model, "Gelu")
+        excluded += [layer[_SECOND_OF_MLP] for layer in layers]
     if kept is Kept.mlp:
-        excluded += _products_before(model, "Gelu")
+        excluded += [layer[_FIRST_OF_MLP] for layer in layers]
     logging.disable(logging.WARNING)  # the tool recommends a preprocessing that this graph does not need
     try:
         quantize_dynamic(
@@ -50,30 +52,14 @@ def quantize(source: Path, target: Path, kept: Kept = Kept.heads) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _head_products(model: onnx.ModelProto) -> list[str]:
+def _products(model: onnx.ModelProto) -> tuple[list[list[str]], list[str]]:
+    """The names of the matrix products: of each layer, and of the heads, which come after the last normalisation.
+
+    They are told apart by their order, as the activation between the two of an MLP differs from checkpoint to
+    checkpoint and may be any number of nodes.
+    """
     nodes = list(model.graph.node)
     last_norm = max(index for index, node in enumerate(nodes) if node.op_type == "LayerNormalization")
-    return [node.name for node in nodes[last_norm:] if node.op_type == "MatMul"]
-
-
-def _first_layer(model: onnx.ModelProto) -> list[str]:
-    """All products up to the first one after a GELU, which is the last of the layer."""
-    products = [node.name for node in model.graph.node if node.op_type == "MatMul"]
-    return products[: products.index(_products_after(model, "Gelu")[0]) + 1]
-
-
-def _products_after(model: onnx.ModelProto, operator: str) -> list[str]:
-    results = {name for node in model.graph.node if node.op_type == operator for name in node.output}
-    return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[0] in results]
-
-
-def _products_before(model: onnx.ModelProto, operator: str) -> list[str]:
-    """The products whose result, with a bias added, is the operator's input."""
-    made_by = {name: node for node in model.graph.node for name in node.output}
-    sums = [made_by[node.input[0]] for node in model.graph.node if node.op_type == operator]
-    return [
-        made_by[name].name
-        for node in sums
-        for name in node.input
-        if name in made_by and made_by[name].op_type == "MatMul"
-    ]
+    layers = [node.name for node in nodes[:last_norm] if node.op_type == "MatMul"]
+    heads = [node.name for node in nodes[last_norm:] if node.op_type == "MatMul"]
+    return [layers[at : at + _PER_LAYER] for at in range(0, len(layers), _PER_LAYER)], heads

@@ -1,10 +1,6 @@
 """Checkpoint -> artifact folder: trace, compare, then put in place. Called by `python -m export` and the benchmarks."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -12,18 +8,19 @@ import onnxruntime
 import torch
 import transformers
 
-from export import graph, parity, samples
-from export.current import is_current
+from export import graph, parity, samples, target
 from export.quantize import Kept, quantize
 from export.request import Request
 from serve_app.detection.engines import cpu
 from serve_app.detection.engines.open import ENGINES, open_engine
 from serve_app.detection.engines.torch import TorchDetector
 from serve_app.detection.model import artifact, checkpoint
-from serve_app.errors import ConfigurationError
 from serve_app.settings import OnnxSettings, TorchSettings
 
 Say = Callable[[str], None]
+
+# Bytes on disk while an export runs, for each byte of the weights. int8 starts from the fp32 graph and copies it once.
+_ROOM: dict[artifact.Precision, float] = {"fp32": 1.2, "bf16": 1.2, "int8": 2.3}
 
 
 class GateFailed(Exception):
@@ -35,24 +32,24 @@ class GateFailed(Exception):
 
 
 def write(request: Request, say: Say) -> artifact.Manifest:
-    """Export, compare with the checkpoint, and replace `out` with the new artifact in one step.
+    """Export, compare with the checkpoint, and put the new artifact in place of an earlier one in `out`.
 
-    Raises ConfigurationError for bad input and GateFailed when the engines disagree. A refused artifact never
-    reaches `out`. An earlier one stays there only if it is of this checkpoint and was within this tolerance.
+    Raises ConfigurationError for bad input and a folder that cannot take the artifact, and GateFailed when the engines
+    disagree. Whatever is raised, `out` is as it was.
     """
     request = request._replace(out=request.out.absolute())
-    _check_target(request.out)
+    target.check(request.out)
     cpu.require(request.precision)
     folder = checkpoint.resolve(request.checkpoint, request.revision)
     pictures = samples.load(request.images)
-    with _beside(request.out) as work:
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    with target.workspace(request.out, needed=int(weights * _ROOM[request.precision])) as work:
         draft, verdict = build_within(work, folder, request, pictures, say)
         if verdict.faults:
-            _drop_earlier(request)
             raise GateFailed(verdict)
         manifest = draft.model_copy(update={"parity": verdict.parity})
         (work / artifact.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
-        _replace(work, request.out)
+        target.replace(work, request.out)
     return manifest
 
 
@@ -108,54 +105,14 @@ def build_within(
     return draft, verdict
 
 
-def _check_target(out: Path) -> None:
-    """Refuse to replace anything but an artifact."""
-    if out.exists() and not out.is_dir():
-        raise ConfigurationError(f"{out} is a file; --out names a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / artifact.MANIFEST).is_file():
-        raise ConfigurationError(f"{out} holds other files and no {artifact.MANIFEST}; choose an empty or new folder")
-
-
-@contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A working folder on the same file system as `out`, so that the last step is a rename."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise ConfigurationError(f"cannot write beside {out}: {error.strerror}") from error
-    try:
-        work.chmod(0o755)  # mkdtemp lets only this user in, but the server may run as another
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def _judge(
     work: Path, folder: Path, draft: artifact.Manifest, request: Request, pictures: list[samples.Sample]
 ) -> parity.Verdict:
-    threads = len(os.sched_getaffinity(0))
+    threads = cpu.cores()
     engine = ENGINES[request.precision][0]
-    candidate = open_engine(work, draft, OnnxSettings(threads=threads, engine=engine))
+    candidate = open_engine(
+        artifact.read(work, draft, "export it again"), draft, OnnxSettings(threads=threads, engine=engine)
+    )
     reference = TorchDetector(folder, TorchSettings(threads=threads))
     exact = request.precision == "fp32"
     return parity.check(reference, candidate, draft.spec, pictures, request.tolerance, exact)
-
-
-def _drop_earlier(request: Request) -> None:
-    if not (request.out / artifact.MANIFEST).is_file():
-        return
-    if is_current(request.out, request.checkpoint, request.revision, precision=None):
-        found = artifact.load_manifest(request.out, "").parity
-        if found and max(found.score_deviation, found.box_deviation) <= request.tolerance:
-            return
-    shutil.rmtree(request.out)
-
-
-def _replace(work: Path, out: Path) -> None:
-    """Rename `work` to `out`, after an earlier artifact there: no folder can be renamed to one that holds files."""
-    aside = work.with_name(f"{work.name}.old")
-    if out.exists():
-        out.rename(aside)
-    work.rename(out)
-    shutil.rmtree(aside, ignore_errors=True)

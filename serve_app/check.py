@@ -1,10 +1,12 @@
 """`python -m serve_app.check serve_config.yaml`: check a Serve config file before it is deployed."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from serve_app import use_onnx
 from serve_app.config.serve_file import incomparable, load_config
 from serve_app.errors import ConfigurationError
 
@@ -18,6 +20,8 @@ def main(path: Annotated[Path, typer.Argument(help="The Serve config file to che
         raise typer.Exit(2) from None
     for warning in incomparable(content):
         typer.echo(f"{path}: warning: {warning}", err=True)
+    for warning in use_onnx.warnings(os.environ, content):
+        typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{path}: ok")
 
 

@@ -192,12 +192,12 @@ class OnnxDeployment(BackendDeployment):
 
     def _load(self, user_config: Mapping[str, Any]) -> tuple[Pipeline, str]:
         settings = parse(OnnxSettings, user_config, "OnnxDeployment.user_config")
-        folder, manifest = artifact.find(settings)
+        files, manifest = artifact.find(settings)
         # Imported only here: an onnxruntime that does not import becomes a status, and the application still starts.
         threads.reserve(settings.threads, settings.spinning)
         from serve_app.detection.engines.open import open_engine
 
-        engine = open_engine(folder, manifest, settings)
+        engine = open_engine(files, manifest, settings)
         return self._pipeline_of(engine, manifest.spec, settings), manifest.fingerprint
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:

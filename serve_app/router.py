@@ -2,21 +2,25 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, get_args
 
 import ray
+from prometheus_client.metrics_core import Metric
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from serve_app import use_onnx
 from serve_app.backends.client import ServeBackendClient
 from serve_app.backends.protocol import Reason
 from serve_app.http.admission import Admission
 from serve_app.http.api import build_api
 from serve_app.http.readiness import readiness
 from serve_app.observability.metrics import RouterMetrics
-from serve_app.observability.scrape import Page, gather_page
+from serve_app.observability.scrape import gather_families
+from serve_app.observability.shared_page import SharedPage
 from serve_app.schemas import Backend
 from serve_app.settings import LimitSettings
 from serve_app.traffic.accounting import Outcome
@@ -34,6 +38,8 @@ class Router:
     """Splits the traffic between the two backends."""
 
     def __init__(self, limits: LimitSettings, torch: DeploymentHandle[Any], onnx: DeploymentHandle[Any]) -> None:
+        for warning in use_onnx.warnings(os.environ):  # Serve can also be deployed without any of our commands
+            logger.warning(warning)
         self._limits = limits
         self._policy = PolicyInForce()
         self._metrics = RouterMetrics()
@@ -48,6 +54,7 @@ class Router:
         self._shadow = Shadow(self._backends, self._metrics)
         self._application = serve.get_replica_context().app_name
         loop = asyncio.get_running_loop()
+        self._page = SharedPage(self._families, loop.time)
         forever = [*(backend.watch.run() for backend in self._backends.values()), self._set_gauges()]
         self._tasks = [loop.create_task(task) for task in forever]
         for task in self._tasks:
@@ -63,7 +70,7 @@ class Router:
             dispatcher=self._dispatcher,
             shadow=self._shadow,
             readiness=lambda: readiness(self._policy, watches, self._breakers),
-            metrics_page=self._metrics_page,
+            metrics_page=self._page.page,
         )
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -79,10 +86,10 @@ class Router:
                 self._metrics.breaker(name, self._breakers[name].is_open)
             await asyncio.sleep(_GAUGE_PERIOD_S)
 
-    async def _metrics_page(self, accept: str) -> Page:
+    async def _families(self) -> list[Metric]:
         nodes = await asyncio.to_thread(ray.nodes)
         agents = [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes if node["Alive"]]
-        return await gather_page(agents, self._application, accept)
+        return await gather_families(agents, self._application)
 
 
 def _log_end(task: asyncio.Task[None]) -> None:

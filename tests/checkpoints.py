@@ -25,11 +25,12 @@ PARITY = Parity(
 )  # fmt: skip
 
 
-def make(folder: Path, mid: bool, seed: int = 0) -> Path:
+def make(folder: Path, mid: bool, seed: int = 0, activation: str = "gelu") -> Path:
     """Write a checkpoint whose answers vary with the image, the grid and the position embeddings."""
     torch.manual_seed(seed)
     config = YolosConfig(
         hidden_size=32,
+        hidden_act=activation,
         num_hidden_layers=3,
         num_attention_heads=2,
         intermediate_size=64,

@@ -98,7 +98,8 @@ def _load(order: Order) -> EngineInfo:
         from serve_app.detection.engines.open import open_engine
 
         wanted = OnnxSettings(threads=order.threads, spinning=order.spinning, engine=order.engine)
-        _detector[:] = [open_engine(order.artifact, artifact.load_manifest(order.artifact, ""), wanted)]
+        manifest = artifact.load_manifest(order.artifact, "")
+        _detector[:] = [open_engine(artifact.read(order.artifact, manifest, ""), manifest, wanted)]
     return _detector[0].info
 
 

@@ -38,6 +38,8 @@ def build_api(
     gives the series of the whole application.
     """
 
+    document = openapi_document(limits)  # once: it takes the time of a request
+
     async def detect(request: Request) -> Response:
         arrived = time.perf_counter()
         request_id = request_headers.request_id(request)
@@ -71,7 +73,7 @@ def build_api(
         return Response(page.content, headers={"content-type": page.media_type})
 
     async def openapi(request: Request) -> Response:
-        return JSONResponse(openapi_document(limits))
+        return JSONResponse(document)
 
     routes = [
         Route("/detect", detect, methods=["POST"]),

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from serve_app.http.media_types import FORM_TYPE, JSON_TYPE, RAW_TYPES
 from serve_app.http.options import option_schemas
-from serve_app.http.request_body import JSON_TYPE, RAW_TYPES
 from serve_app.schemas import BACKENDS, DetectResponse, Problem
 from serve_app.settings import LimitSettings
 
@@ -20,10 +20,12 @@ _PROBLEMS = {
     504: "The deadline passed",
 }
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
+_DIGIT = "[A-Za-z0-9+/_-]"
 _BASE64: dict[str, Any] = {
     "type": "string",
     "contentEncoding": "base64",
-    "pattern": "^([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    "pattern": f"^(data:[a-z]+/[a-z0-9.+-]+;base64,)?({_DIGIT}{{4}})*{_DIGIT}{{2}}({_DIGIT}{{1,2}}|{_DIGIT}=|==|)$",
+    "description": "The image, or a data: URL of it. Line breaks are passed over, and padding may be left out.",
 }
 
 
@@ -68,7 +70,7 @@ def _detect() -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            "content": {**raw, "multipart/form-data": {"schema": form}, JSON_TYPE: {"schema": as_json}},
+            "content": {**raw, FORM_TYPE: {"schema": form}, JSON_TYPE: {"schema": as_json}},
         },
         "responses": {
             "200": {

@@ -9,15 +9,18 @@ from serve_app.errors import MalformedRequest
 from serve_app.schemas import Options
 
 NAMES = tuple(Options.model_fields)
+_LONGEST = 100  # characters of a number: to read a longer one takes time, and no client means it
 _KINDS = {"number": "a number", "integer": "a whole number"}
 
 
 def parse_options(values: Mapping[str, Any]) -> Options:
     """Options from a query, a form or JSON. Raises MalformedRequest that names the first wrong one and its value."""
-    try:
-        return Options.model_validate(values)
-    except ValidationError as error:
-        name = str(error.errors(include_input=False)[0]["loc"][0])
+    name = next((name for name, value in values.items() if isinstance(value, str) and len(value) > _LONGEST), None)
+    if name is None:
+        try:
+            return Options.model_validate(values)
+        except ValidationError as error:
+            name = str(error.errors(include_input=False)[0]["loc"][0])
     schema = option_schemas()[name]
     raise MalformedRequest(
         f"{name} must be {_KINDS[schema['type']]} from {schema['minimum']:g} to {schema['maximum']:g}, "
@@ -34,6 +37,8 @@ def option_schemas() -> dict[str, dict[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    # Only short values: the text of deeply nested lists would exhaust the stack.
-    plain = value is None or isinstance(value, int | float | str)
+    # Only short values: the text of deeply nested lists would exhaust the stack, that of a long string the memory.
+    if isinstance(value, str):
+        return repr(value[:80])
+    plain = value is None or isinstance(value, int | float)
     return repr(value)[:80] if plain else f"a {type(value).__name__}"

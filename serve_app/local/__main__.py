@@ -3,6 +3,7 @@
 `make serve`, `make stop` and `make split` call it.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from serve_app import use_onnx
 from serve_app.config.fraction import write_fraction
 from serve_app.config.serve_file import incomparable, load_config
 from serve_app.errors import ConfigurationError
@@ -41,7 +43,7 @@ def _clear_errors() -> Iterator[None]:
 
 
 def _warn(content: dict[str, Any]) -> None:
-    for warning in incomparable(content):
+    for warning in [*incomparable(content), *use_onnx.warnings(os.environ, content)]:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
 
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import httpx
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -19,6 +20,7 @@ from serve_app.errors import BackendUnavailable
 # Less than the 10 s that Prometheus waits. An agent renders one page at a time, each of a megabyte and more.
 _AGENT_TIMEOUT_S = 8.0
 _PREFIX = "ray_detect_"
+_OPENMETRICS = "application/openmetrics-text"
 
 
 class Page(NamedTuple):
@@ -28,8 +30,8 @@ class Page(NamedTuple):
     media_type: str
 
 
-async def gather_page(agents: Sequence[str], application: str, accept: str) -> Page:
-    """Fetch the pages of all agents (`host:port`) and render the families of `application` as `accept` asks.
+async def gather_families(agents: Sequence[str], application: str) -> list[Metric]:
+    """Fetch the pages of all agents (`host:port`), and give the families of `application`.
 
     An agent that does not answer is left out. Raises BackendUnavailable if none answers.
     """
@@ -40,22 +42,38 @@ async def gather_page(agents: Sequence[str], application: str, accept: str) -> P
     if not answered:
         raise BackendUnavailable("no metrics agent of Ray answers")
     # Thousands of lines are parsed here. In a thread, they do not hold up the requests on the router's event loop.
-    return await asyncio.to_thread(_render, answered, application, accept)
+    return await asyncio.to_thread(_merge, answered, application)
 
 
-async def _fetch(client: httpx.AsyncClient, agent: str) -> str | None:
+def wanted_format(accept: str) -> str:
+    """The content type of the page for an Accept header: one of a few, whatever a reader sends."""
+    try:
+        _, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # the version in the header is no number
+        return CONTENT_TYPE_PLAIN_0_0_4
+    # The library would echo any higher version.
+    unknown = content_type.startswith(_OPENMETRICS) and f"{_OPENMETRICS}; version=1.0.0;" not in content_type
+    return CONTENT_TYPE_LATEST if unknown else content_type
+
+
+def render_page(families: Iterable[Metric], content_type: str) -> Page:
+    """Write families in a format that `wanted_format` gave."""
+    registry = CollectorRegistry()
+    registry.register(_Families(families))
+    encode, _ = choose_encoder(content_type)
+    return Page(encode(registry), content_type)
+
+
+async def _fetch(client: httpx.AsyncClient, agent: str) -> bytes | None:
     try:
         response = await client.get(f"http://{agent}/metrics")
-        return response.raise_for_status().text
+        return response.raise_for_status().content
     except httpx.HTTPError:
         return None
 
 
-def _render(pages: Iterable[str], application: str, accept: str) -> Page:
-    registry = CollectorRegistry()
-    registry.register(_Families(merge_families(pages, application)))
-    encode, content_type = choose_encoder(accept)
-    return Page(encode(registry), content_type)
+def _merge(pages: Iterable[bytes], application: str) -> list[Metric]:
+    return merge_families((page.decode(errors="replace") for page in pages), application)
 
 
 def merge_families(pages: Iterable[str], application: str) -> list[Metric]:
@@ -84,7 +102,7 @@ def _with_few_labels(sample: Sample) -> Sample:
 
 
 class _Families:
-    def __init__(self, families: list[Metric]) -> None:
+    def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterator[Metric]:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from serve_app.backends.protocol import BackendClient, BackendFailure
-from serve_app.detection.agreement import Agreement, compare
+from serve_app.detection.agreement import TOLERANCE, Agreement, compare
 from serve_app.errors import ServingError
 from serve_app.observability.metrics import RouterMetrics
-from serve_app.schemas import Answer, Backend, Call, Detection, Options, other
+from serve_app.schemas import MAX_DETECTIONS, Answer, Backend, Call, Detection, Options, other
 from serve_app.settings import TrafficPolicy
 
 _KEPT_DISAGREEMENTS = 50
@@ -88,19 +88,18 @@ class Shadow:
         if not asked.is_ready:
             self._count(pair, "failed")
             return
+        options = _wider(call.options)
         try:
-            result = await asked.detect(call.data, call.options, policy.arm_timeout_s, only_if_idle=True)
+            result = await asked.detect(call.data, options, policy.arm_timeout_s, only_if_idle=True)
         except BackendFailure as failure:
             self._count(pair, "dropped" if failure.reason == "queue_full" else "failed")
             return
         except ServingError:
             self._count(pair, "failed")
             return
-        reference, candidate = answer.result.detections, result.detections
-        if answer.backend == "onnx":
-            reference, candidate = candidate, reference
-        threshold = _fair_threshold(reference, candidate, call.options)
-        self._record(call, pair, compare(reference, candidate, result.image, threshold))
+        answered, found = answer.result.detections, result.detections
+        floors = _floor(answered, call.options), _floor(found, options)
+        self._record(call, pair, compare(answered, found, result.image, call.options.threshold, floors=floors))
 
     def _record(self, call: Call, pair: Pair, agreement: Agreement) -> None:
         self._tallies[pair].add(agreement)
@@ -116,7 +115,12 @@ class Shadow:
         self._metrics.shadow(result if pair == "torch_onnx" else f"noise_{result}")
 
 
-def _fair_threshold(reference: list[Detection], candidate: list[Detection], options: Options) -> float:
-    """The score below which a detection may be missing: a list that is full was cut at its last score."""
-    cuts = [found[-1].score for found in (reference, candidate) if len(found) == options.max_detections]
-    return max([options.threshold, *cuts])
+def _wider(options: Options) -> Options:
+    """What the other backend is asked: also for the partner of each detection that it scores a little lower."""
+    return Options(threshold=max(options.threshold - TOLERANCE, 0), max_detections=MAX_DETECTIONS)
+
+
+def _floor(found: list[Detection], options: Options) -> float:
+    """The score above which nothing is missing in `found`: a list that is full was cut at its last score."""
+    cut = found[-1].score if len(found) == options.max_detections else 0.0
+    return max(options.threshold, cut)

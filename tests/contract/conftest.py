@@ -119,7 +119,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory, models: Callable[[str], Mod
         if precision != "fp32":
             folder = checkpoints.as_precision(folder, tmp_path_factory.mktemp(name) / precision, precision)
         settings = OnnxSettings(threads=1, engine=engine, artifact=str(folder))
-        return open_engine(folder, artifact.load_manifest(folder, ""), settings)
+        manifest = artifact.load_manifest(folder, "")
+        return open_engine(artifact.read(folder, manifest, ""), manifest, settings)
 
     return lambda model, pair: open_once(model.name, pair)
 

@@ -15,7 +15,8 @@ from serve_app.detection.model import artifact
 from serve_app.detection.engines.open import open_engine
 from serve_app.settings import OnnxSettings
 folder = Path(sys.argv[1])
-detector = open_engine(folder, artifact.load_manifest(folder, ""), OnnxSettings(threads=1, engine=sys.argv[2]))
+manifest = artifact.load_manifest(folder, "")
+detector = open_engine(artifact.read(folder, manifest, ""), manifest, OnnxSettings(threads=1, engine=sys.argv[2]))
 detector.infer(np.zeros((1, 3, 64, 96), np.float32))
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """

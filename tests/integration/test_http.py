@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import socket
 from collections.abc import Callable
 
 import httpx
@@ -56,6 +57,36 @@ def test_every_way_of_sending_gives_the_same_answer(client: httpx.Client, photo:
     as_json = client.post("/detect", json={"image_base64": base64.b64encode(photo).decode(), "threshold": 0.2})
     assert boxes_of(raw)
     assert boxes_of(raw) == boxes_of(form) == boxes_of(as_json)
+
+
+def test_what_clients_really_send_is_taken(client: httpx.Client, photo: bytes) -> None:
+    expected = boxes_of(client.post("/detect", content=photo, headers=JPEG))
+    wrapped = base64.encodebytes(photo).decode()
+    url = f"data:image/jpeg;base64,{base64.urlsafe_b64encode(photo).decode().rstrip('=')}"
+    for image_base64 in (wrapped, url):
+        assert boxes_of(client.post("/detect", json={"image_base64": image_base64})) == expected
+    for kind in ("image/jpg", "IMAGE/PJPEG", "binary/octet-stream", "image/jpeg; charset=binary"):
+        assert boxes_of(client.post("/detect", content=photo, headers={"Content-Type": kind})) == expected
+    assert boxes_of(client.post("/detect", content=photo)) == expected
+    assert boxes_of(client.post("/detect", content=iter([photo[:999], photo[999:]]), headers=JPEG)) == expected
+
+
+def test_a_client_that_waits_for_100_continue_gets_its_answer(service: Service, photo: bytes) -> None:
+    head = f"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(photo)}\r\n"
+    with socket.create_connection(("127.0.0.1", service.node.ports.http), timeout=60) as connection:
+        connection.sendall(head.encode() + b"Connection: close\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(photo)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_is_no_body_of_ours_is_refused_by_name(client: httpx.Client, photo: bytes) -> None:
+    response = client.post("/detect", content=photo, headers=JPEG | {"Content-Encoding": "gzip"})
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    nested = b"[" + b'{"":0},' * 2_800_000 + b"1]"
+    response = client.post("/detect", content=nested, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
+    assert "19600003 bytes beside the image, the limit is 10000" in response.json()["detail"]
 
 
 def test_the_answer_carries_its_headers_once(detect: Callable[..., httpx.Response]) -> None:

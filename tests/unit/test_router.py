@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from ray.exceptions import ActorDiedError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.errors import BackendUnavailable
 from serve_app.observability.metrics import RouterMetrics
-from serve_app.observability.scrape import Page
+from serve_app.observability.shared_page import REUSE_S
 from serve_app.router import Router
 from serve_app.schemas import BackendStatus
 from serve_app.settings import LimitSettings
@@ -138,24 +139,26 @@ def test_the_metrics_page_gathers_the_agents_of_all_living_nodes(bed: Bed, monke
         {"NodeManagerAddress": "10.0.0.2", "MetricsExportPort": 8090, "Alive": False},
         {"NodeManagerAddress": "10.0.0.3", "MetricsExportPort": 8091, "Alive": True},
     ]
-    asked: list[tuple[list[str], str, str]] = []
+    asked: list[tuple[list[str], str]] = []
 
-    async def gather(agents: list[str], application: str, accept: str) -> Page:
-        asked.append((agents, application, accept))
+    async def gather(agents: list[str], application: str) -> list[Metric]:
+        asked.append((agents, application))
         if len(asked) > 1:
             raise BackendUnavailable("no metrics agent of Ray answers")
-        return Page(b"# page\n", "text/plain")
+        return [CounterMetricFamily("ray_detect_requests", "Requests.", 5)]
 
     monkeypatch.setattr("ray.nodes", lambda: nodes)
-    monkeypatch.setattr("serve_app.router.gather_page", gather)
+    monkeypatch.setattr("serve_app.router.gather_families", gather)
 
     async def use(router: Router, client: httpx.AsyncClient) -> None:
-        response = await client.get("/metrics", headers={"Accept": "text/plain"})
-        assert (response.status_code, response.content) == (200, b"# page\n")
+        responses = await asyncio.gather(*(client.get("/metrics") for _ in range(8)))
+        assert {response.status_code for response in responses} == {200}
+        assert {response.text.splitlines()[-1] for response in responses} == {"ray_detect_requests_total 5.0"}
+        assert asked == [(["10.0.0.1:8090", "10.0.0.3:8091"], "detect")]
+        await asyncio.sleep(REUSE_S)
         assert (await client.get("/metrics")).status_code == 503
 
     bed.use(use)
-    assert asked[0] == (["10.0.0.1:8090", "10.0.0.3:8091"], "detect", "text/plain")
 
 
 def test_disagreements_are_shown(bed: Bed) -> None:
@@ -179,3 +182,17 @@ def test_a_background_task_that_ends_is_logged(
     bed.use(use)
     assert "a background task of the router ended" in caplog.text
     assert "AttributeError" in caplog.text
+
+
+def test_the_old_flag_is_a_warning_in_the_log_and_never_acted_on(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr("serve_app.router.logger.warning", logged.append)
+    monkeypatch.setenv("USE_ONNX", "true")
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        assert (await client.post("/detect", content=b"image", headers=JPEG)).json()["backend"] == "torch"
+
+    bed.use(use)
+    [warning] = logged
+    assert warning.startswith("USE_ONNX='true' is set and changes nothing")
+    assert warning.endswith("(make split ONNX=1)")

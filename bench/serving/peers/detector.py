@@ -34,8 +34,9 @@ class Detector:
         from serve_app.detection.engines.open import open_engine
 
         folder = Path(settings.artifact)
-        manifest = artifact.load_manifest(folder, "run: python -m export --if-stale")
-        engine = open_engine(folder, manifest, settings)
+        remedy = "run: python -m export --if-stale"
+        manifest = artifact.load_manifest(folder, remedy)
+        engine = open_engine(artifact.read(folder, manifest, remedy), manifest, settings)
         self._pipeline = Pipeline(engine, manifest.spec, LimitSettings(), inferences_at_once=inferences_at_once)
         self._pipeline.warm_up()
 

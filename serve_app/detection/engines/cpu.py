@@ -1,9 +1,10 @@
-"""Which precisions this CPU has instructions for. Called by the engines and the export before they use one.
+"""What the CPU offers: cores for this process, and instructions for each precision. Asked by engines and export.
 
 Without the instructions, libraries emulate silently: int8 without VNNI is slower than fp32 and may saturate on AVX2,
 bf16 is converted to fp32 and back. The backend would just look slow.
 """
 
+import os
 import platform
 from pathlib import Path
 
@@ -15,6 +16,13 @@ _WANTED = {
     "int8": {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"},
     "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
 }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # macOS has none
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def require(precision: str) -> None:

@@ -3,10 +3,8 @@
 Refuses a precision that the engine or this CPU cannot run at full speed.
 """
 
-from pathlib import Path
-
 from serve_app.detection.engines import cpu
-from serve_app.detection.model.artifact import Manifest, Precision
+from serve_app.detection.model.artifact import Files, Manifest, Precision
 from serve_app.detection.spec import Detector
 from serve_app.errors import ConfigurationError
 from serve_app.settings import Engine, OnnxSettings
@@ -20,8 +18,8 @@ ENGINES: dict[Precision, tuple[Engine, ...]] = {
 }
 
 
-def open_engine(folder: Path, manifest: Manifest, settings: OnnxSettings) -> Detector:
-    """Load a verified artifact from `folder`.
+def open_engine(files: Files, manifest: Manifest, settings: OnnxSettings) -> Detector:
+    """Load an artifact whose files were checked against its manifest.
 
     Raises ConfigurationError when the engine, the precision or the CPU does not fit, UnreadableModel when the engine
     cannot read the graph.
@@ -35,17 +33,17 @@ def open_engine(folder: Path, manifest: Manifest, settings: OnnxSettings) -> Det
     if settings.engine == "openvino" or settings.providers == ["CPUExecutionProvider"]:
         cpu.require(manifest.precision)
     if settings.engine == "openvino":
-        return _open_openvino(folder, manifest, settings)
+        return _open_openvino(files, manifest, settings)
     from serve_app.detection.engines.onnx import OnnxDetector  # only here: one engine's library per process
 
-    return OnnxDetector(folder, manifest, settings)
+    return OnnxDetector(files, manifest, settings)
 
 
-def _open_openvino(folder: Path, manifest: Manifest, settings: OnnxSettings) -> Detector:
+def _open_openvino(files: Files, manifest: Manifest, settings: OnnxSettings) -> Detector:
     try:
         from serve_app.detection.engines.openvino import OpenVinoDetector
     except ImportError as error:
         raise ConfigurationError(
             f"engine openvino cannot be loaded ({error}); run: pip install 'detect-ab[openvino]'"
         ) from error
-    return OpenVinoDetector(folder, manifest, settings)
+    return OpenVinoDetector(files, manifest, settings)

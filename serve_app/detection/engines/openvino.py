@@ -1,7 +1,5 @@
 """The exported graph on OpenVINO, in fp32 or bf16. Opened by `engines.open`; imports no torch."""
 
-from pathlib import Path
-
 import numpy as np
 import openvino as ov
 
@@ -17,10 +15,10 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 class OpenVinoDetector:
     """A compiled model that gets the position embeddings of each image's patch grid as inputs."""
 
-    def __init__(self, folder: Path, manifest: artifact.Manifest, settings: OnnxSettings) -> None:
+    def __init__(self, files: artifact.Files, manifest: artifact.Manifest, settings: OnnxSettings) -> None:
         """Load a verified artifact. Raises UnreadableModel when OpenVINO cannot compile it."""
-        self._positions = PositionEmbeddings.load(folder / artifact.POSITIONS, manifest.spec)
-        self._request = _compile(folder / artifact.MODEL, manifest.precision, settings).create_infer_request()
+        self._positions = PositionEmbeddings.load(files, manifest.spec)
+        self._request = _compile(files, manifest.precision, settings).create_infer_request()
         self.info = EngineInfo(
             engine="openvino",
             device="CPU",
@@ -35,7 +33,7 @@ class OpenVinoDetector:
         return RawOutputs(*(np.asarray(outputs[name], np.float32) for name in (LOGITS, BOXES)))
 
 
-def _compile(path: Path, precision: str, settings: OnnxSettings) -> ov.CompiledModel:
+def _compile(files: artifact.Files, precision: str, settings: OnnxSettings) -> ov.CompiledModel:
     options = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": settings.threads,
@@ -43,7 +41,10 @@ def _compile(path: Path, precision: str, settings: OnnxSettings) -> ov.CompiledM
         "ENABLE_CPU_PINNING": False,  # the cores are shared with the other backend
     }
     try:
-        return ov.Core().compile_model(path, "CPU", options)
+        core = ov.Core()
+        return core.compile_model(core.read_model(files.model, b""), "CPU", options)
     except Exception as error:  # OpenVINO does not document what it raises
         first_line = str(error).strip().splitlines()[0]
-        raise UnreadableModel(f"openvino {ov.__version__} cannot load {path}: {first_line}") from error
+        raise UnreadableModel(
+            f"openvino {ov.__version__} cannot load {files.folder / artifact.MODEL}: {first_line}"
+        ) from error

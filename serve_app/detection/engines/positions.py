@@ -4,16 +4,18 @@ They depend on the grid alone. A graph that interpolates them itself, as ordinar
 interpolation for every image and every layer.
 """
 
+import io
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, kron
 
+from serve_app.detection.model import artifact
 from serve_app.detection.spec import MID_POSITIONS, PIXELS, POSITIONS, ModelSpec, Pixels
+from serve_app.errors import UnreadableModel, one_line
 
 Array = NDArray[np.float32]
 
@@ -42,10 +44,19 @@ class PositionEmbeddings:
         self._cache_free = threading.Lock()
 
     @classmethod
-    def load(cls, path: Path, spec: ModelSpec) -> "PositionEmbeddings":
-        """Read the arrays that the export wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["initial"], arrays.get("mid"), spec)
+    def load(cls, files: artifact.Files, spec: ModelSpec) -> "PositionEmbeddings":
+        """Read the arrays that the export wrote. Raises UnreadableModel where they are not those of the spec."""
+        path = files.folder / artifact.POSITIONS
+        try:
+            with np.load(io.BytesIO(files.positions), allow_pickle=False) as arrays:
+                initial, mid = arrays["initial"], arrays.get("mid")
+        except Exception as error:  # for a damaged file numpy raises many unrelated types
+            raise UnreadableModel(f"{path} holds no position embeddings ({one_line(error)})") from error
+        tokens = 1 + spec.position_grid[0] * spec.position_grid[1] + spec.detection_tokens
+        for name, array, axes in ("initial", initial, 3), ("mid", mid, 4):
+            if array is not None and (array.ndim != axes or array.shape[-2] != tokens):
+                raise UnreadableModel(f"{path}: {name} has the shape {array.shape}, expected {tokens} tokens")
+        return cls(initial, mid, spec)
 
     def feeds(self, pixels: Pixels) -> dict[str, Array]:
         """The graph's inputs for a pixel batch (batch, 3, height, width)."""

@@ -17,6 +17,11 @@ def run(path: Path) -> Result:
     return CliRunner().invoke(app, [str(path)])
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("USE_ONNX", raising=False)
+
+
 def test_a_good_file_is_ok() -> None:
     result = run(SHIPPED)
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"{SHIPPED}: ok\n", "")
@@ -28,6 +33,14 @@ def test_backends_that_cannot_be_compared_are_a_warning_and_still_ok(tmp_path: P
     result = run(path)
     assert (result.exit_code, result.stdout) == (0, f"{path}: ok\n")
     assert result.stderr.startswith(f"{path}: warning: user_config.threads is 1 for TorchDeployment, 2 for")
+
+
+def test_the_old_flag_is_a_warning_and_never_acted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USE_ONNX", "true")
+    result = run(SHIPPED)
+    assert (result.exit_code, result.stdout) == (0, f"{SHIPPED}: ok\n")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("warning: USE_ONNX='true' is set and changes nothing: onnx_fraction")
 
 
 @pytest.mark.parametrize("name", ["nowhere.yaml", "wrong.yaml"])

@@ -96,32 +96,131 @@ def test_the_best_total_is_found_not_the_first_fit() -> None:
 
 def test_matching_is_as_good_as_trying_every_assignment() -> None:
     rng = random.Random(7)
+    paired = 0
     for _ in range(60):
         reference, candidate = ([_random_box(rng) for _ in range(rng.randint(1, 5))] for _ in range(2))
         overlap = iou_matrix(corners(reference), corners(candidate))
-        overlap = np.where(overlap >= 0.5, overlap, 0)
         result = agreement(reference, candidate)
-        assert result.iou * result.matched + (0 if result.matched else -1) == pytest.approx(
-            _best_total(overlap) if result.matched else -1
-        )
+        matched, worst = _best_assignment(overlap)
+        assert (result.matched, result.iou) == (matched, pytest.approx(worst))
+        paired += matched
+    assert paired > 60
 
 
 def _random_box(rng: random.Random) -> Detection:
-    x, y = rng.uniform(0, 60), rng.uniform(0, 60)
-    return found("a", 0.9, x, y, x + rng.uniform(40, 120), y + rng.uniform(40, 120))
+    x, y = rng.uniform(0, 30), rng.uniform(0, 30)
+    return found("a", 0.9, x, y, x + rng.uniform(60, 120), y + rng.uniform(60, 120))
 
 
-def _best_total(overlap: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> float:
+def _best_assignment(overlap: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> tuple[int, float]:
+    """Pairs and worst IoU of the assignment with most pairs, and of these with the largest total IoU."""
     rows, columns = overlap.shape
     if rows > columns:
-        return _best_total(overlap.T)
-    choices = itertools.permutations(range(columns), rows)
-    return max(sum(float(overlap[row, chosen[row]]) for row in range(rows)) for chosen in choices)
+        return _best_assignment(overlap.T)
+    choices = []
+    for chosen in itertools.permutations(range(columns), rows):
+        ious = [float(overlap[row, chosen[row]]) for row in range(rows) if overlap[row, chosen[row]] >= 0.5]
+        choices.append((len(ious), sum(ious), min(ious, default=1.0)))
+    best = max(choices)
+    return best[0], best[2]
 
 
-def test_boxes_without_area_overlap_nothing() -> None:
-    flat = found("shirt", 0.9, 100, 100, 100, 300)
-    assert agreement([flat], [flat]).matched == 0
+@pytest.mark.parametrize("edges", [(10, 10, 50, 10), (10, 10, 10, 50), (10, 10, 10, 10)])
+def test_boxes_without_area_agree_with_themselves(edges: tuple[float, ...]) -> None:
+    flat = found("shirt", 0.9, *edges)
+    assert agreement([flat], [flat]) == Agreement(True, 1, 0, 1.0, 1.0, 0.0, 0.0)
+    assert iou_matrix(corners([flat]), corners([flat, SHIRT])).tolist() == [[1.0, 0.0]]
+
+
+def test_a_shift_of_the_size_of_rounding_is_none_however_small_the_box() -> None:
+    speck = found("shirt", 0.9, 10, 10, 10.004, 10.004)
+    for other in found("shirt", 0.9, 10.001, 10, 10.003, 10.001), found("shirt", 0.9, 10.3, 10.3, 10.304, 10.304):
+        result = agreement([speck], [other])
+        assert (result.agrees, result.matched, result.iou) == (True, 1, 1.0)
+    far = found("shirt", 0.9, 10.6, 10, 10.604, 10.004)
+    assert agreement([speck], [far]).unmatched == 2
+
+
+def test_one_misplaced_box_among_ten_decides() -> None:
+    good = [found("a", 0.9, 100 * index, 0, 100 * index + 90, 90) for index in range(9)]
+    result = compare([*good, found("a", 0.9, 100, 500, 140, 540)], [*good, found("a", 0.9, 113, 500, 153, 540)],
+                     ImageSize(width=1000, height=1000), 0.5)  # fmt: skip
+    assert result.matched == 10
+    assert result.iou == pytest.approx(27 / 53)
+    assert not result.agrees
+
+
+@pytest.mark.parametrize(("side", "shift", "agrees"), [
+    (20, 1, True),     # IoU 0.90 by 0.1 % of the image
+    (40, 4.9, True),   # IoU 0.78
+    (40, 5.1, False),  # over 0.5 % of the image, IoU 0.77
+    (20, 3.2, False),  # IoU 0.72
+    (100, 5.1, False),
+    (400, 5.1, True),  # IoU 0.97
+])  # fmt: skip
+def test_a_small_box_may_lose_overlap_by_a_shift_that_is_small_for_the_image(
+    side: float, shift: float, agrees: bool
+) -> None:
+    one, other = found("a", 0.9, 0, 0, side, side), found("a", 0.9, shift, 0, side + shift, side)
+    assert compare([one], [other], ImageSize(width=1000, height=1000), 0.5).agrees is agrees
+
+
+def test_a_detection_that_fell_far_below_the_threshold_is_found_there_and_measured() -> None:
+    before = [found("a", 0.54, 100 * index, 0, 100 * index + 90, 90) for index in range(10)]
+    after = [detection.model_copy(update={"score": 0.02}) for detection in before]
+    for pair in (before, after), (after, before):
+        result = compare(*pair, SIZE, 0.5, floors=(0, 0))
+        assert (result.agrees, result.matched, result.unmatched) == (False, 10, 0)
+        assert result.score_deviation == pytest.approx(0.52)
+
+
+@pytest.mark.parametrize(("score", "partner", "floor", "agrees"), [
+    (0.501, 0.455, 0.45, True),   # moved less than the tolerance, across the threshold
+    (0.501, 0.445, 0.40, False),  # moved more, and that is seen
+    (0.501, None, 0.45, False),   # moved more: otherwise its partner would be over the floor
+    (0.501, None, 0.46, True),    # perhaps moved by less
+    (0.58, None, 0.5, False),
+])  # fmt: skip
+def test_only_what_the_other_lists_floor_may_hide_can_stay_alone(
+    score: float, partner: float | None, floor: float, agrees: bool
+) -> None:
+    alone = found("hat", score, 0, 0, 50, 50)
+    others = [alone.model_copy(update={"score": partner})] if partner else []
+    assert compare([alone], others, SIZE, 0.5, floors=(0.5, floor)).agrees is agrees
+    assert compare(others, [alone], SIZE, 0.5, floors=(floor, 0.5)).agrees is agrees
+
+
+def test_what_is_below_the_threshold_on_both_sides_counts_for_nothing() -> None:
+    faint = [found("hat", 0.4, 0, 0, 50, 50)]
+    assert compare(faint, [found("hat", 0.1, 0, 0, 50, 50)], SIZE, 0.5, floors=(0, 0)).matched == 0
+    assert compare([SHIRT, *faint], [SHIRT], SIZE, 0.5, floors=(0, 0)).agrees
+
+
+def test_a_faint_double_with_the_better_overlap_takes_no_partner_away() -> None:
+    one, moved = found("a", 0.9, 0, 0, 100, 100), found("a", 0.9, 1, 0, 101, 100)
+    double = one.model_copy(update={"score": 0.1})
+    result = compare([one], [double, moved], SIZE, 0.5, floors=(0, 0))
+    assert (result.agrees, result.score_deviation) == (True, 0.0)
+    assert compare([one, moved.model_copy(update={"score": 0.1})], [double, moved], SIZE, 0.5, floors=(0, 0)).agrees
+
+
+def test_of_two_detections_on_one_object_each_keeps_its_own_score() -> None:
+    sure, doubtful = found("a", 0.9, 0, 0, 100, 100), found("a", 0.6, 1, 0, 101, 100)
+    shifted = [found("a", 0.9, 1, 0, 101, 100), found("a", 0.6, 0, 0, 100, 100)]
+    assert agreement([sure, doubtful], shifted).score_deviation == 0.0
+
+
+def test_it_does_not_matter_which_list_is_named_first() -> None:
+    rng = random.Random(3)
+    for _ in range(200):
+        lists = [
+            [found(rng.choice("ab"), rng.choice([0.4, 0.52, 0.9]), x, 0, x + 20, 20)
+             for x in rng.choices(range(0, 40, 5), k=rng.randint(0, 6))]
+            for _ in range(2)
+        ]  # fmt: skip
+        floors = (rng.choice([0.4, 0.5]), rng.choice([0.4, 0.5]))
+        forward = compare(lists[0], lists[1], SIZE, 0.5, floors=floors)
+        assert forward == compare(lists[1][::-1], lists[0], SIZE, 0.5, floors=floors[::-1])
 
 
 def test_the_tolerance_is_five_percent() -> None:

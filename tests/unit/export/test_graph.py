@@ -7,10 +7,12 @@ import onnx
 import pytest
 
 from export import graph
+from export import quantize as quantization
 from export.quantize import Kept, quantize
 from serve_app.detection.model import artifact
 from serve_app.detection.spec import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS
 from serve_app.errors import ConfigurationError
+from tests import checkpoints
 from tests.checkpoints import TOKENS
 
 
@@ -73,6 +75,33 @@ def test_int8_leaves_what_it_is_told_to_keep(kept: Kept, quantised: int, tiny_ar
     operators = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
     assert operators.count("MatMulInteger") == 2 * quantised
     assert "MatMulInteger" not in operators[: operators.index("Gelu")], "the first of the three layers is left"
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "relu", "silu"])
+def test_int8_leaves_the_same_products_whatever_the_activation(activation: str, tmp_path: Path) -> None:
+    folder = checkpoints.make(tmp_path / "checkpoint", mid=False, activation=activation)
+    graph.write_graph(graph.load_model(folder), checkpoints.SPEC, tmp_path / "fp32.onnx")
+    counts = []
+    for kept in Kept:
+        quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", kept)
+        operators = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+        counts.append(operators.count("MatMulInteger"))
+    assert counts == [3 * 6, 2 * 6, 2 * 5, 2 * 4]
+
+
+def test_the_products_are_told_apart_by_their_place(tiny_artifact: Path) -> None:
+    model = onnx.load(tiny_artifact / artifact.MODEL)
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    shapes = {
+        node.name: next(weights[name] for name in node.input if name in weights)
+        for node in model.graph.node
+        if node.op_type == "MatMul"
+    }
+    layers, heads = quantization._products(model)
+    for layer in layers:
+        assert [shapes[name] for name in layer] == [(32, 32)] * 4 + [(32, 64), (64, 32)]
+    assert len(layers) == 3
+    assert len(heads) == 6
 
 
 def test_damaged_weights_are_named_with_the_remedy(tiny: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """`python -m export`: one line for each refusal, the exit code that says which kind, never a traceback."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from typer.testing import CliRunner, Result
 from export import __main__ as command
 from export import parity, write
 from export.request import Request
+from serve_app.detection.agreement import Agreement
 from serve_app.detection.engines import threads
 from serve_app.detection.model import artifact
 from serve_app.detection.model.artifact import Manifest
@@ -40,7 +43,21 @@ def test_success_tells_what_agreed(tiny: Path, tiny_artifact: Path, monkeypatch:
     result = run("--checkpoint", tiny, "--out", "somewhere", "--precision", "int8", "--tolerance", "0.02")
     assert result.exit_code == 0
     assert asked == [Request(str(tiny), None, Path("somewhere"), None, 0.02, "int8")]
-    assert "36 detections over 0.5 on 12 images agree" in result.stdout
+    assert "36 detections over 0.5 on 12 images agree; scores within 1e-06" in result.stdout
+
+
+@pytest.mark.parametrize(("detections", "words"), [
+    (3, "3 detections over 0.5 on 12 images agree, and so do the raw outputs of 24 queries; scores within"),
+    (0, "nothing is detected over 0.5 on 12 images (name others with --images DIR), so only raw outputs were compared: "
+        "those of 24 queries agree; scores within"),
+])  # fmt: skip
+def test_success_claims_no_more_than_was_compared(
+    detections: int, words: str, tiny: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = PARITY.model_copy(update={"detections": detections, "queries": 24})
+    manifest = artifact.load_manifest(tiny_artifact, "").model_copy(update={"parity": found})
+    monkeypatch.setattr(write, "write", lambda *_, **__: manifest)
+    assert words in run("--checkpoint", tiny, "--out", "somewhere").stdout
 
 
 def test_a_current_artifact_is_left_alone(tiny: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +78,23 @@ def test_a_failed_gate_is_exit_1_with_the_worst_cases(tiny: Path, monkeypatch: p
     assert "8 of 12 images differ" in result.stderr
     assert result.stderr.index("image 0") < result.stderr.index("image 4")
     assert "image 5" not in result.stderr
+
+
+def test_a_failed_comparison_of_raw_outputs_says_how_to_compare_more(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Agreement(True, 0, 0, 1.0, 1.0, 0.0, 0.0)
+    case = parity.Case("image", nothing, parity.Queries(12, 0.2, 0.2), 3.0)
+    verdict = parity.Verdict([case], [str(case)], PARITY.model_copy(update={"queries": 12}))
+
+    def fail(request: Request, say: object) -> Manifest:
+        raise write.GateFailed(verdict)
+
+    monkeypatch.setattr(write, "write", fail)
+    result = run("--checkpoint", tiny, "--out", "somewhere")
+    assert result.exit_code == 1
+    assert "a query by 0.2" in result.stderr
+    assert result.stderr.endswith("name images of what it detects with --images DIR\n")
 
 
 @pytest.mark.parametrize("arguments", [
@@ -88,3 +122,29 @@ def test_a_current_artifact_is_not_exported_again_and_torch_is_not_even_loaded(t
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True, timeout=300
     )
     assert ran.stdout.splitlines() == [f"{tiny_artifact} is current", "no torch"]
+
+
+def test_cores_are_counted_where_the_system_does_not_say_which_are_this_processs(
+    tiny: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved: list[int] = []
+    monkeypatch.setattr(threads, "reserve", lambda count, spinning: reserved.append(count))
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(write, "write", lambda *_, **__: artifact.load_manifest(tiny_artifact, ""))
+    assert run("--checkpoint", tiny, "--out", "somewhere").exit_code == 0
+    assert reserved == [os.cpu_count()]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_export_that_is_stopped_leaves_nothing(how: signal.Signals, tiny: Path, tmp_path: Path) -> None:
+    script = (
+        "import os, runpy, signal\n"
+        "from export import write\n"
+        f"write.build_within = lambda work, *_: os.kill(os.getpid(), {int(how)})\n"
+        "runpy.run_module('export', run_name='__main__')\n"
+    )
+    arguments = ["--checkpoint", str(tiny), "--out", str(tmp_path / "deep" / "out")]
+    ran = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=300)
+    assert ran.returncode not in (0, 1, 2)
+    assert "Traceback" not in ran.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from PIL import Image
 from export import parity
 from export.samples import Sample
 from serve_app.detection.spec import EngineInfo, Pixels, RawOutputs
+from serve_app.errors import ConfigurationError
 from tests.checkpoints import SPEC
 
 QUERIES, LABELS = SPEC.detection_tokens, len(SPEC.labels)
@@ -81,19 +82,115 @@ def test_exactness_covers_queries_that_no_client_sees() -> None:
     assert len(check(outputs(), unseen, exact=True).faults) == 1
 
 
-def test_a_reference_that_finds_nothing_is_compared_query_by_query() -> None:
-    weak = outputs(found=0)
-    weak.logits[0, :, 0] = np.linspace(1, 3, QUERIES)
-    moved = RawOutputs(weak.logits.copy(), weak.boxes.copy())
-    moved.boxes[0, -1, 2] += 0.2
+def test_ten_detections_that_fall_from_just_above_the_threshold_are_a_fault() -> None:
+    verdict = check(scored(0.9, *[0.54] * 10), scored(0.9, *[0.02] * 10))
+    assert len(verdict.faults) == 1
+    assert verdict.parity.score_deviation == pytest.approx(0.52, abs=1e-3)
+    assert check(scored(0.9, *[0.02] * 10), scored(0.9, *[0.54] * 10)).faults
 
-    def run(candidate: RawOutputs) -> parity.Verdict:
-        return parity.check(Engine(weak, weak), Engine(weak, candidate), SPEC, SAMPLES, 0.05, exact=False)
 
-    assert run(weak).faults == []
-    assert run(weak).parity.detections >= parity._LEAST_PER_IMAGE
-    assert run(weak).parity.threshold < 0.5
-    assert len(run(moved).faults) == 1
+@pytest.mark.parametrize(("before", "after", "passes"), [
+    (0.52, 0.48, True), (0.48, 0.52, True), (0.52, 0.46, False), (0.44, 0.52, False), (0.3, 0.1, True),
+])  # fmt: skip
+def test_a_score_may_cross_the_threshold_by_less_than_the_tolerance(before: float, after: float, passes: bool) -> None:
+    verdict = check(scored(0.9, before), scored(0.9, after))
+    assert (verdict.faults == []) is passes
+
+
+def test_one_misplaced_box_among_many_is_a_fault() -> None:
+    moved = changed(3, box=0.02, found=10)  # of a side of 0.08: IoU 0.6
+    assert "worst IoU 0.6" in check(outputs(found=10), moved).faults[0]
+
+
+def scored(*scores: float) -> RawOutputs:
+    """The first queries see label 1 with these probabilities, the others nothing."""
+    raw = outputs(found=len(scores))
+    raw.logits[0, : len(scores)] = -30
+    raw.logits[0, : len(scores), 1] = np.log(scores)
+    raw.logits[0, : len(scores), NOTHING] = np.log1p(-np.asarray(scores))
+    return raw
+
+
+def only(reference: RawOutputs, candidate: RawOutputs, exact: bool = False) -> parity.Verdict:
+    """The same on both samples."""
+    return parity.check(Engine(reference, reference), Engine(reference, candidate), SPEC, SAMPLES, 0.05, exact=exact)
+
+
+def faint() -> RawOutputs:
+    """Nothing over 0.5, as of a checkpoint that was never trained."""
+    raw = outputs(found=0)
+    raw.logits[0, :, 0] = np.linspace(1, 3, QUERIES)
+    return raw
+
+
+def test_where_nothing_is_detected_all_raw_outputs_are_compared() -> None:
+    verdict = only(faint(), faint())
+    assert verdict.faults == []
+    assert (verdict.parity.detections, verdict.parity.queries) == (0, 2 * QUERIES)
+    assert verdict.nothing_found
+    assert not check(outputs(), outputs()).nothing_found
+
+
+@pytest.mark.parametrize(("query", "logit", "box"), [(0, 0, 0.2), (QUERIES - 1, 0, 0.2), (QUERIES - 1, 1, 0)])
+def test_each_of_them_counts(query: int, logit: float, box: float) -> None:
+    moved = faint()
+    moved.boxes[0, query, 2] += box
+    moved.logits[0, query, 2] += 5 * logit
+    verdict = only(faint(), moved)
+    assert len(verdict.faults) == 1
+    assert verdict.nothing_found
+    assert max(verdict.parity.score_deviation, verdict.parity.box_deviation) > 0.05
+
+
+def test_equal_scores_everywhere_are_no_way_out() -> None:
+    flat = RawOutputs(np.zeros_like(outputs().logits), outputs().boxes)
+    assert only(flat, flat).parity.queries == 2 * QUERIES
+    moved = RawOutputs(flat.logits, flat.boxes.copy())
+    moved.boxes[0, 5, 0] += 0.1
+    assert only(flat, moved).faults
+
+
+def test_few_detections_are_compared_with_the_strongest_queries_of_both_sides() -> None:
+    weak = faint()
+    weak.logits[0, 0] = outputs().logits[0, 0]
+    verdict = only(weak, weak)
+    assert (verdict.faults, verdict.parity.detections, verdict.parity.queries) == ([], 2, 4)
+    weakest, strongest = (RawOutputs(weak.logits.copy(), weak.boxes.copy()) for _ in range(2))
+    weakest.boxes[0, 1, 2] += 0.2
+    assert only(weak, weakest).faults == []
+    strongest.boxes[0, -1, 2] += 0.2
+    assert len(only(weak, strongest).faults) == 1
+    weakest.logits[0, 1, 0] = 5.5  # below 0.5 still, but now it is one of the strongest
+    weakest.logits[0, 1, NOTHING] = 6
+    assert len(only(weak, weakest).faults) == 1
+
+
+def test_with_enough_detections_no_query_is_compared_by_itself() -> None:
+    assert check(outputs(), outputs()).parity.queries == 0
+    assert only(outputs(found=2), outputs(found=2)).parity.queries == 0
+    assert only(outputs(found=1), outputs(found=1)).parity.queries >= 4
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("part", ["logits", "boxes"])
+def test_what_is_not_finite_never_passes_and_the_side_is_named(part: str, value: float, exact: bool) -> None:
+    broken = outputs()
+    getattr(broken, part)[0, -1, 0] = value
+    verdict = check(outputs(), broken, exact=exact)
+    assert verdict.faults == ["second: the artifact's outputs are not finite"]
+    assert np.isinf(verdict.parity.score_deviation)
+    with pytest.raises(ConfigurationError, match=r"checkpoint's own outputs for second are not finite.*have diverged"):
+        check(broken, outputs(), exact=exact)
+    with pytest.raises(ConfigurationError, match="have diverged"):
+        check(broken, broken, exact=exact)
+
+
+def test_an_artifact_that_gives_nothing_finite_at_all_is_refused() -> None:
+    broken = RawOutputs(outputs().logits * np.nan, outputs().boxes)
+    verdict = parity.check(Engine(outputs(), outputs()), Engine(broken, broken), SPEC, SAMPLES, 0.05, exact=False)
+    assert len(verdict.faults) == 2
+    assert not verdict.nothing_found
 
 
 def test_the_worst_case_comes_first() -> None:

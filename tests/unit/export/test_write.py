@@ -10,7 +10,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from export import graph, parity, write
+from export import graph, parity, target, write
 from export.current import is_current
 from export.quantize import Kept
 from export.request import Request
@@ -80,10 +80,10 @@ def test_a_checkpoint_becomes_an_artifact_that_is_exact(asked: Asked, tiny: Path
     manifest = write.write(request, said.append)
     assert artifact.load_manifest(request.out, "") == manifest
     assert manifest.parity is not None
-    assert manifest.parity.detections >= manifest.parity.images
+    assert manifest.parity.detections + manifest.parity.queries >= manifest.parity.images
     assert manifest.parity.logit_deviation < 1e-4
     assert manifest.spec == SPEC
-    assert is_current(request.out, str(tiny), None)
+    assert is_current(request)
     assert left_over(request.out) == []
     assert said == [Kept.heads, "comparing both engines on 12 images"]
 
@@ -109,21 +109,25 @@ def test_a_refused_artifact_leaves_nothing(asked: Asked, monkeypatch: pytest.Mon
     refuse(monkeypatch)
     with pytest.raises(GateFailed, match="1 of 12 images differ"):
         write.write(asked(), print)
-    assert not asked().out.exists()
-    assert left_over(asked().out) == []
+    assert not asked().out.parent.exists(), "not even the folder above, which the export made"
 
 
 @pytest.mark.usefixtures("built")
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_good_earlier_artifact_survives_a_refusal(
-    precision: Precision, asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = write.write(asked(), print).model_copy(update={"precision": precision})
-    save(asked().out, before)
+@pytest.mark.parametrize("change", [
+    {}, {"precision": "int8"}, {"fingerprint": "sha256:other"},
+    {"parity": PARITY.model_copy(update={"box_deviation": 0.2})},
+], ids=["the same", "another precision", "another checkpoint", "out of this tolerance"])  # fmt: skip
+def test_a_refusal_changes_nothing(change: dict[str, object], asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = asked().out
+    before = write.write(asked(), print).model_copy(update=change)
+    save(out, before)
+    (out / "README.md").touch()
     refuse(monkeypatch)
     with pytest.raises(GateFailed):
         write.write(asked(), print)
-    assert artifact.load_manifest(asked().out, "") == before
+    assert artifact.load_manifest(out, "") == before
+    artifact.read(out, before, "")
+    assert {path.name for path in out.iterdir()} == {*before.files, artifact.MANIFEST, "README.md"}
 
 
 @pytest.mark.usefixtures("built")
@@ -140,27 +144,12 @@ def test_only_int8_is_tried_again_with_more_kept(
 
 
 @pytest.mark.usefixtures("built")
-@pytest.mark.parametrize("change", [
-    {"fingerprint": "sha256:other"},
-    {"parity": PARITY.model_copy(update={"box_deviation": 0.2})},
-], ids=["another checkpoint", "out of this tolerance"])  # fmt: skip
-def test_an_earlier_artifact_that_proves_nothing_is_removed(
-    change: dict[str, object], asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = asked().out
-    save(out, write.write(asked(), print).model_copy(update=change))
-    refuse(monkeypatch)
-    with pytest.raises(GateFailed):
-        write.write(asked(), print)
-    assert not out.exists()
-
-
-@pytest.mark.usefixtures("built")
-def test_a_new_artifact_replaces_the_earlier_one_whole(asked: Asked) -> None:
+def test_a_new_artifact_replaces_the_earlier_one_and_nothing_else(asked: Asked) -> None:
     write.write(asked(), print)
     (asked().out / "stray").touch()
     write.write(asked(), print)
-    assert {path.name for path in asked().out.iterdir()} == {artifact.MODEL, artifact.POSITIONS, artifact.MANIFEST}
+    names = {artifact.MODEL, artifact.POSITIONS, artifact.MANIFEST, "stray"}
+    assert {path.name for path in asked().out.iterdir()} == names
     assert left_over(asked().out) == []
 
 
@@ -178,11 +167,11 @@ def test_an_error_on_the_way_leaves_the_earlier_one_and_no_rest(asked: Asked, mo
     assert left_over(asked().out) == []
 
 
-def test_a_folder_with_other_files_is_never_replaced(asked: Asked) -> None:
+def test_the_folder_is_looked_at_before_the_checkpoint(asked: Asked) -> None:
     asked().out.mkdir(parents=True)
     (asked().out / "thesis.txt").touch()
     with pytest.raises(ConfigurationError, match="holds other files"):
-        write.write(asked(), print)
+        write.write(asked()._replace(checkpoint="./nowhere"), print)
     assert (asked().out / "thesis.txt").exists()
 
 
@@ -195,22 +184,36 @@ def test_a_file_is_not_a_folder_and_a_relative_one_is_named_with_its_place(
         write.write(asked()._replace(out=Path("artifact")), print)
 
 
-def test_a_place_that_cannot_be_written_is_named(asked: Asked, tmp_path: Path) -> None:
-    (tmp_path / "blocked").touch()
-    with pytest.raises(ConfigurationError, match="cannot write beside"):
-        write.write(asked(out="blocked/artifact"), print)
+@pytest.mark.parametrize(("precision", "factor"), [("fp32", 1.2), ("int8", 2.3)])
+def test_the_room_for_the_work_follows_the_weights(
+    precision: Precision, factor: float, asked: Asked, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[int] = []
+
+    def stop(out: Path, needed: int) -> None:
+        asked_for.append(needed)
+        raise ConfigurationError("full")
+
+    monkeypatch.setattr(cpu, "require", lambda precision: None)
+    monkeypatch.setattr(target, "workspace", stop)
+    with pytest.raises(ConfigurationError, match="full"):
+        write.write(asked(precision=precision), print)
+    assert asked_for == [int(factor * (tiny / "model.safetensors").stat().st_size)]
 
 
-def test_current_means_of_this_checkpoint_intact_and_so_precise(
-    tiny_artifact: Path, tiny: Path, tmp_path: Path
+def test_current_means_of_this_checkpoint_intact_so_precise_and_within_the_tolerance(
+    asked: Asked, tiny_artifact: Path, tiny: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(tiny_artifact, tmp_path / "artifact")
-    assert is_current(folder, str(tiny), None)
-    assert not is_current(folder, str(tiny), None, "int8")
-    assert not is_current(tmp_path / "none", str(tiny), None)
+    this = asked()._replace(out=folder)
+    assert is_current(this)
+    assert not is_current(this._replace(precision="int8"))
+    assert not is_current(this._replace(tolerance=1e-9))
+    assert not is_current(this._replace(out=tmp_path / "none"))
+    assert not is_current(this._replace(out=tmp_path / ("x" * 300)))
     other = checkpoints.make(tmp_path / "other", mid=True, seed=1)
-    assert not is_current(folder, str(other), None)
+    assert not is_current(this._replace(checkpoint=str(other)))
     (folder / artifact.MODEL).write_bytes(b"")
-    assert not is_current(folder, str(tiny), None)
+    assert not is_current(this)
     with pytest.raises(ConfigurationError, match="no such folder"):
-        is_current(folder, str(tmp_path / "gone"), None)
+        is_current(this._replace(checkpoint=str(tmp_path / "gone")))

@@ -1,5 +1,8 @@
 """What the API answers: detections, the service's errors as problems, and its other pages."""
 
+import base64
+import re
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -98,3 +101,15 @@ def test_the_openapi_document_names_every_answer(client: TestClient) -> None:
         "200", "400", "403", "408", "413", "415", "422", "503", "504",
     }  # fmt: skip
     assert {"DetectResponse", "Problem", "Box"} <= document["components"]["schemas"].keys()
+
+
+def test_the_openapi_pattern_matches_what_is_taken(client: TestClient) -> None:
+    content = client.get("/openapi.json").json()["paths"]["/detect"]["post"]["requestBody"]["content"]
+    field = content["application/json"]["schema"]["properties"]["image_base64"]
+    for size in range(1, 9):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode((b"\xff\xfe\xfb\xff" * 2)[:size]).decode()
+            for spelling in (text, text.rstrip("="), f"data:image/svg+xml;base64,{text}"):
+                assert re.search(field["pattern"], spelling), spelling
+    for wrong in ("", "A", "AAAAA", "AA=", "AA===", "=", "http://x", "é" * 4):
+        assert not re.search(field["pattern"], wrong), wrong

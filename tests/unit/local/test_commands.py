@@ -192,6 +192,21 @@ def test_the_option_that_moves_a_busy_port_is_named(machine: Machine, config: Pa
     assert (code, f"use --{name}-port" in output) == (1, True)
 
 
+@pytest.mark.parametrize("command", ["up", "split"])
+def test_the_old_flag_is_a_warning_and_never_acted_on(
+    machine: Machine, config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    if command == "split":
+        up(config, folder)
+    monkeypatch.setenv("USE_ONNX", "true")
+    split = ("split", 0, "--config", config, "--folder", folder)
+    code, output = up(config, folder) if command == "up" else run(*split)
+    assert code == 0
+    assert output.startswith("warning: USE_ONNX='true' is set and changes nothing: onnx_fraction")
+    policy = machine.deployed[-1]["applications"][0]["deployments"][0]["user_config"]
+    assert policy["onnx_fraction"] == 0
+
+
 def test_backends_that_cannot_be_compared_are_a_warning(machine: Machine, config: Path, folder: Path) -> None:
     config.write_text(config.read_text().replace("threads: 2", "threads: 1", 1))
     code, output = up(config, folder)

@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from serve_app.errors import BackendUnavailable
-from serve_app.observability.scrape import Page, gather_page
+from serve_app.observability.scrape import Page, gather_families, render_page, wanted_format
 
 RAY = 'Component="core_worker",NodeAddress="10.0.0.1",SessionName="session_1",Version="2.60.0",WorkerId="ab",'
 SCOPE = 'otel_scope_name="ray",otel_scope_version=""'
@@ -50,7 +50,8 @@ def agents(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def gather(addresses: list[str], accept: str = "") -> Page:
-    return asyncio.run(gather_page(addresses, "detect", accept))
+    families = asyncio.run(gather_families(addresses, "detect"))
+    return render_page(families, wanted_format(accept))
 
 
 def test_replicas_of_all_nodes_are_on_one_page_under_one_heading(agents: dict[str, str]) -> None:
@@ -78,10 +79,34 @@ def test_openmetrics_is_written_for_those_who_accept_it(agents: dict[str, str]) 
     assert [family.name for family in families] == ["ray_detect_requests", "ray_detect_latency_seconds"]
 
 
-@pytest.mark.parametrize("accept", ["", "*/*", "text/html"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "text/html",
+        "application/openmetrics-text; version=0.0.1",
+        "application/openmetrics-text; version=x",
+        "text/plain; version=é.1",
+    ],
+)
 def test_text_is_written_for_everybody_else(agents: dict[str, str], accept: str) -> None:
     agents["a:1"] = PAGE.replace("REPLICA", "r1")
     assert gather(["a:1"], accept).media_type.startswith("text/plain")
+
+
+def test_formats_are_few_whatever_readers_send() -> None:
+    versions = ("1.0.0", "1.0.1", "9", "1.00")
+    accepts = [
+        f"{kind}; version={version}; escaping={escaping}"
+        for kind in ("application/openmetrics-text", "text/plain")
+        for version in versions
+        for escaping in ("underscores", "allow-utf-8", "dots", "values", "other", "x" * 1000)
+    ]
+    formats = set(map(wanted_format, accepts))
+    assert len(formats) == 10
+    assert all(render_page([], content_type).media_type == content_type for content_type in formats)
+    assert not any("9" in content_type for content_type in formats)
 
 
 def test_an_agent_that_does_not_answer_is_left_out(agents: dict[str, str]) -> None:

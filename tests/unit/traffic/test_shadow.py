@@ -11,7 +11,7 @@ import pytest
 from serve_app.backends.protocol import BackendFailure
 from serve_app.errors import EngineFailed, InvalidImage, Overloaded
 from serve_app.observability.metrics import RouterMetrics
-from serve_app.schemas import Answer, Backend, Box, Call, Detection, DetectionResult, ImageSize, Options
+from serve_app.schemas import BACKENDS, Answer, Backend, Box, Call, Detection, DetectionResult, ImageSize, Options
 from serve_app.settings import TrafficPolicy
 from serve_app.traffic.shadow import Shadow
 from tests.unit.observability.test_metrics import Recorder
@@ -159,15 +159,78 @@ def test_onnx_answers_never_make_noise(bench: Bench) -> None:
     assert bench.shadow.report()["noise_floor"]["agree"] == 0
 
 
-def test_where_a_full_list_was_cut_a_missing_detection_is_not_held_against_it() -> None:
+class Detecting(FakeBackend):
+    """Finds what it is told, and cuts the list as a backend does."""
+
+    async def detect(self, data: bytes, options: Options, timeout_s: float, **how: bool) -> DetectionResult:
+        found = await super().detect(data, options, timeout_s, **how)
+        return result(*_cut(found.detections, options))
+
+
+def _cut(found: list[Detection], options: Options) -> list[Detection]:
+    return [detection for detection in found if detection.score > options.threshold][: options.max_detections]
+
+
+def compared(answered: list[Detection], other: list[Detection], options: Options, backend: Backend) -> dict[str, Any]:
+    """The report after one request with `options`, of which the backends find these."""
+
     async def go() -> Shadow:
-        both = backends()
-        both["onnx"].gives = result(HAT.model_copy(update={"score": 0.89}))
+        both = {name: Detecting(name) for name in BACKENDS}
+        both["onnx" if backend == "torch" else "torch"].gives = result(*other)
         shadow = Shadow(both, RouterMetrics(Recorder()), random.Random(1))
-        call = Call("id", b"image", Options(threshold=0.5, max_detections=1), 0, 30)
+        call = Call("id", b"image", options, 0, 30)
         policy = TrafficPolicy(shadow_fraction=1, shadow_noise_share=0)
-        shadow.consider(call, Answer(result(SHIRT), "torch", "torch"), policy)
+        shadow.consider(call, Answer(result(*_cut(answered, options)), backend, backend), policy)
         await finish_all()
         return shadow
 
-    assert VirtualClock().run(go()).report()["comparisons"]["agree"] == 1
+    return VirtualClock().run(go()).report()
+
+
+def hats(*scores: float) -> list[Detection]:
+    """Side by side, each of its own score."""
+    boxes = [Box(xmin=10 * index, ymin=0, xmax=10 * index + 9, ymax=9) for index in range(len(scores))]
+    return [Detection(label="hat", score=score, box=box) for score, box in zip(scores, boxes, strict=True)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("answered", "other", "agrees"), [
+    ([0.54], [0.02], False),  # fell far
+    ([0.54], [0.44], False),
+    ([0.54], [0.495], True),  # fell by less than the tolerance
+    ([0.501], [0.455], True),
+    ([0.495], [0.54], True),  # the client's answer was cut at the threshold
+    ([0.44], [0.56], False),
+    ([], [0.54], True),
+    ([0.01], [0.01], True),
+])  # fmt: skip
+def test_the_other_backend_must_find_all_that_was_answered(
+    answered: list[float], other: list[float], agrees: bool, backend: Backend
+) -> None:
+    report = compared(hats(*answered), hats(*other), Options(threshold=0.5), backend)
+    assert report["comparisons"]["agree" if agrees else "disagree"] == 1
+
+
+def test_a_score_that_crossed_the_threshold_is_measured() -> None:
+    report = compared(hats(0.54), hats(0.47), Options(threshold=0.5), "torch")
+    assert report["comparisons"]["disagree"] == 1
+    assert report["comparisons"]["max_score_deviation"] == pytest.approx(0.07)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.03, 1.0])
+def test_no_threshold_leaves_the_range_that_a_backend_takes(threshold: float) -> None:
+    report = compared(hats(0.9, 0.02), hats(0.9, 0.02), Options(threshold=threshold), "torch")
+    assert report["comparisons"]["agree"] == 1
+
+
+@pytest.mark.parametrize(("answered", "other", "agrees"), [
+    ([0.90, 0.89], [0.89, 0.90], True),   # the cut fell between two that are almost equal
+    ([0.90, 0.80], [0.90, 0.80], True),   # the second was cut off on one side only
+    ([0.90, 0.10], [0.90, 0.97], False),  # over the cut, so it was missing in the answer
+    ([0.90], [0.30], False),
+])  # fmt: skip
+def test_where_a_full_list_was_cut_nothing_below_is_missed(
+    answered: list[float], other: list[float], agrees: bool
+) -> None:
+    report = compared(hats(*answered), hats(*other), Options(threshold=0.5, max_detections=1), "torch")
+    assert report["comparisons"]["agree" if agrees else "disagree"] == 1

@@ -1,5 +1,6 @@
-"""Precisions that this CPU would have to emulate are refused by name."""
+"""Precisions that this CPU would have to emulate are refused by name; cores are counted on every system."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,13 @@ def test_a_cpuinfo_without_flags_offers_nothing(tmp_path: Path, monkeypatch: pyt
     pretend("processor: 0\n", tmp_path, monkeypatch)
     with pytest.raises(ConfigurationError, match="bf16"):
         cpu.require("bf16")
+
+
+def test_the_cores_are_those_of_this_process_and_where_that_is_unknown_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 6}, raising=False)
+    assert cpu.cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert cpu.cores() == 8
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cpu.cores() == 1

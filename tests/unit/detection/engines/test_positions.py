@@ -1,7 +1,9 @@
 """Position embeddings outside the graph: the numbers that PyTorch interpolates, cached within a budget."""
 
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from serve_app.detection.engines.positions import PositionEmbeddings
+from serve_app.detection.model.artifact import Files
 from serve_app.detection.spec import MID_POSITIONS, PIXELS, POSITIONS
+from serve_app.errors import UnreadableModel
 from tests.checkpoints import SPEC, TOKENS
 
 ROWS, COLUMNS = SPEC.position_grid
@@ -108,3 +112,33 @@ def test_a_grid_larger_than_the_budget_is_served_all_the_same() -> None:
     positions = PositionEmbeddings(trained(1), None, SPEC, budget=1)
     large = positions.for_grid(9, 9)
     assert positions.for_grid(9, 9) is large
+
+
+def load(content: bytes) -> PositionEmbeddings:
+    return PositionEmbeddings.load(Files(Path("/artifact"), b"", content), SPEC)
+
+
+def saved(**arrays: NDArray[np.float32]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def test_they_are_read_as_they_were_written() -> None:
+    initial, mid = trained(1), trained(LAYERS, 1)
+    np.testing.assert_array_equal(load(saved(initial=initial)).for_grid(ROWS, COLUMNS).initial, initial)
+    found = load(saved(initial=initial, mid=mid)).for_grid(ROWS, COLUMNS).mid
+    assert found is not None
+    np.testing.assert_array_equal(found, mid)
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b"", "holds no position embeddings"),
+    (b"PK\x03\x04 cut short", "holds no position embeddings"),
+    (saved(mid=trained(LAYERS, 1)), r"holds no position embeddings \(.*initial"),
+    (saved(initial=trained(1)[:, 1:]), r"initial has the shape \(1, 36, 8\), expected 37 tokens"),
+    (saved(initial=trained(1), mid=trained(LAYERS)), "mid has the shape"),
+], ids=["empty", "cut short", "without initial", "of another grid", "without an axis"])  # fmt: skip
+def test_what_does_not_fit_the_spec_is_named(content: bytes, words: str) -> None:
+    with pytest.raises(UnreadableModel, match=f"/artifact/position_embeddings.npz:? {words}"):
+        load(content)
