@@ -128,7 +128,6 @@ class BackendDeployment(ABC):
             raise Overloaded(f"{self.name} is busy")
         given_up = threading.Event()
         deadline = self._clock() + timeout_s  # runs also while all threads are taken
-
         self._under_way += 1
         try:
             image = await asyncio.to_thread(pipeline.inspect, data)
