@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 # An image is small if it takes at most this share of the memory. Small ones have as much again for themselves.
 _SMALL_SHARE = 1 / 20
+# An image over this share is huge: few of them may wait, as each holds a place of the router for seconds.
+_HUGE_SHARE = 1 / 4
+_MOST_HUGE = 4
 # Bytes of encoded images that may wait; images so short that they always may.
 _MOST_WAITING = 64_000_000
 _SHORT = 2_000_000
@@ -62,6 +65,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._free_threads = threads
         self._memory = Memory(max_bytes)
+        self._huge = int(max_bytes * _HUGE_SHARE)
         self._waiting: list[_Waiting] = []
         self._numbers = itertools.count()
 
@@ -69,7 +73,7 @@ class Workers:
         """Run `work` in a thread as soon as its image, `cost` bytes decoded and `length` encoded, may be decoded.
 
         `work` is given what it calls when the pixels are gone. Cancelling takes the image out of the queue, and never
-        frees what a thread still uses. Raises Overloaded when too many bytes wait already, and what `work` raises.
+        frees what a thread still uses. Raises Overloaded when too many images wait already, and what `work` raises.
         """
         put_back = await self._turn(cost, length)
         loop = asyncio.get_running_loop()
@@ -85,19 +89,28 @@ class Workers:
         return await asyncio.wrap_future(running)
 
     async def _turn(self, cost: int, length: int) -> Callable[[], None]:
-        waiting = sum(each.length for each in self._waiting if not each.turn.cancelled())
+        others = [each for each in self._waiting if not each.turn.cancelled()]
         mine = _Waiting(cost, next(self._numbers), length, asyncio.get_running_loop().create_future())
         heapq.heappush(self._waiting, mine)
         self._call_next()
-        if not mine.turn.done() and length > _SHORT and waiting + length > _MOST_WAITING:
+        if not mine.turn.done() and (refusal := self._why_not_wait(mine, others)):
             mine.turn.cancel()
-            raise Overloaded(f"{waiting} bytes of images wait already, the limit is {_MOST_WAITING}")
+            raise Overloaded(refusal)
         try:
             return await mine.turn
         except asyncio.CancelledError:
             if not mine.turn.cancelled():  # it was called in the same moment
                 self._leave(mine.turn.result(), 1)
             raise
+
+    def _why_not_wait(self, mine: _Waiting, others: list[_Waiting]) -> str | None:
+        waiting = sum(each.length for each in others)
+        if mine.length > _SHORT and waiting + mine.length > _MOST_WAITING:
+            return f"{waiting} bytes of images wait already, the limit is {_MOST_WAITING}"
+        huge = sum(each.cost > self._huge for each in others)
+        if mine.cost > self._huge and huge >= _MOST_HUGE:
+            return f"{huge} images of more than {self._huge} bytes wait already, the limit is {_MOST_HUGE}"
+        return None
 
     def _call_next(self) -> None:
         """Call the first in the queue, and those after it, as long as there is room."""

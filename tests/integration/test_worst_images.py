@@ -1,4 +1,4 @@
-"""The worst images that a client can send, all at once: good photos are answered meanwhile, and memory stays bounded."""
+"""The worst images that a client can send, all at once: good photos are answered, and memory stays bounded."""
 
 import re
 import sys

@@ -27,7 +27,7 @@ from serve_app.errors import (
     Overloaded,
     TooLarge,
 )
-from serve_app.schemas import Options
+from serve_app.schemas import DetectionResult, Options
 from serve_app.settings import BackendSettings, LimitSettings, parse
 from tests.unit.detection.hostile import flat_jpeg, scan_bomb
 from tests.unit.virtual_time import VirtualClock
@@ -290,9 +290,11 @@ def test_good_photos_are_answered_while_the_worst_images_are_decoded(
         for _ in range(2):  # of the three threads
             assert await asyncio.to_thread(decoding.acquire, timeout=60)
         await asyncio.gather(*(detect(deployment) for _ in range(3)))
-        assert not any(task.done() for task in worst)
+        assert sum(task.done() for task in worst) == 6  # refused; two are decoded, four wait
         go_on.set()
-        await asyncio.gather(*worst)
+        ended = await asyncio.gather(*worst, return_exceptions=True)
+        assert sum(isinstance(each, Overloaded) for each in ended) == 6
+        assert sum(isinstance(each, DetectionResult) for each in ended) == 6
 
     asyncio.run(go())
 

@@ -9,7 +9,7 @@ import pytest
 from serve_app.detection.workers import Memory, Workers
 from serve_app.errors import Overloaded
 
-SMALL, LARGE, HUGE = 5, 30, 100  # of 100 bytes, of which small images take at most 5
+SMALL, LARGE, HUGE = 5, 25, 100  # of 100 bytes; small images take at most 5, and huge ones more than 25
 BODY = 10_000_000
 
 
@@ -197,10 +197,10 @@ def test_no_more_bytes_wait_than_may_but_short_images_always_may() -> None:
         bench = Bench()
         works = [await bench.ask("first", HUGE, BODY)]
         await works[0].begins()
-        works += [await bench.ask(f"waits {number}", HUGE, BODY) for number in range(6)]
+        works += [await bench.ask(f"waits {number}", LARGE, BODY) for number in range(6)]
         with pytest.raises(Overloaded, match="60000000 bytes of images wait already, the limit is 64000000"):
-            await bench.workers.run(Held(bench.began, "refused"), HUGE, BODY)
-        works += [await bench.ask("short", HUGE, 2_000_000), await bench.ask("short", HUGE, 2_000_000)]
+            await bench.workers.run(Held(bench.began, "refused"), LARGE, BODY)
+        works += [await bench.ask("short", LARGE, 2_000_000), await bench.ask("short", LARGE, 2_000_000)]
         works += [await bench.ask("runs at once", SMALL, BODY)]
         for work in works:
             work.end()
@@ -209,6 +209,22 @@ def test_no_more_bytes_wait_than_may_but_short_images_always_may() -> None:
         again = await bench.ask("again", HUGE, 60_000_000)
         again.end()
         assert (await bench.finish())[-1] == "again"
+
+    asyncio.run(go())
+
+
+def test_few_huge_images_wait_and_others_behind_them() -> None:
+    async def go() -> None:
+        bench = Bench()
+        works = [await bench.ask("first", HUGE)]
+        await works[0].begins()
+        works += [await bench.ask(f"waits {number}", 26) for number in range(4)]
+        with pytest.raises(Overloaded, match="4 images of more than 25 bytes wait already, the limit is 4"):
+            await bench.workers.run(Held(bench.began, "refused"), 26, 1000)
+        works += [await bench.ask(f"photo {number}", LARGE) for number in range(10)]
+        for work in works:
+            work.end()
+        assert len(await bench.finish()) == len(bench.began) == 15
 
     asyncio.run(go())
 
