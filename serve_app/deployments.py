@@ -135,7 +135,7 @@ class BackendDeployment(ABC):
             def work(no_pixels: Callable[[], None]) -> DetectionResult:
                 return pipeline.detect(image, options, deadline - self._clock(), given_up, no_pixels)
 
-            return await self._workers.run(work, image.bytes_to_decode, len(data))
+            return await self._workers.run(work, image.bytes_to_decode, len(data), timeout_s / 2)
         finally:
             self._under_way -= 1
             given_up.set()

@@ -55,7 +55,7 @@ class LimitSettings(_Settings):
     max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded, width times height.")
     max_side: int = Field(65_535, ge=1, description="Longest width or height of an image.")
     max_decode_bytes: int = Field(
-        300_000_000,
+        256_000_000,
         ge=10_000_000,
         description="Memory for the pixels of all images that one replica decodes at once. A JPEG that would take more "
         "alone is decoded reduced; other images are refused.",

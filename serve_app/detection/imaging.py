@@ -88,12 +88,12 @@ def loaded(encoded: Encoded) -> Iterator[Picture]:
 
 
 def _load(encoded: Encoded) -> Image.Image:
-    stream = io.BytesIO(encoded.data)
+    data = encoded.data
     with bad_data.refused():
-        image = _PLUGINS[encoded.format](stream)
+        image = _PLUGINS[encoded.format](io.BytesIO(data))
     if image.size != (encoded.width, encoded.height):
         raise InvalidImage(f"the image is damaged: its headers say {encoded.width}x{encoded.height} and {image.size}")
-    image.decodermaxblock = len(encoded.data)  # in parts, Pillow copies what libjpeg leaves over again and again
+    image.decodermaxblock = len(data)  # in parts, Pillow copies what libjpeg leaves over again and again
     try:
         with bad_data.refused():
             image.draft(None, (encoded.width // encoded.scale or 1, encoded.height // encoded.scale or 1))

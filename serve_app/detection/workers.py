@@ -15,17 +15,17 @@ from serve_app.errors import Overloaded
 T = TypeVar("T")
 
 # An image is small if it takes at most this share of the memory. Small ones have as much again for themselves.
-_SMALL_SHARE = 1 / 20
+_SMALL_SHARE = 1 / 16
 # An image over this share is huge: few of them may wait, as each holds a place of the router for seconds.
-_HUGE_SHARE = 1 / 4
-_MOST_HUGE = 4
+_HUGE_SHARE = 1 / 3
+_MOST_HUGE = 2
 # Bytes of encoded images that may wait; images so short that they always may.
 _MOST_WAITING = 64_000_000
 _SHORT = 2_000_000
 
 
 class Memory:
-    """Bytes for the pixels of images: `total` for all of them, and a twentieth more for small ones alone."""
+    """Bytes for the pixels of images: `total` for all of them, and a sixteenth more for small ones alone."""
 
     def __init__(self, total: int) -> None:
         self.small = int(total * _SMALL_SHARE)
@@ -69,13 +69,18 @@ class Workers:
         self._waiting: list[_Waiting] = []
         self._numbers = itertools.count()
 
-    async def run(self, work: Callable[[Callable[[], None]], T], cost: int, length: int) -> T:
+    async def run(self, work: Callable[[Callable[[], None]], T], cost: int, length: int, patience_s: float) -> T:
         """Run `work` in a thread as soon as its image, `cost` bytes decoded and `length` encoded, may be decoded.
 
+        A huge image waits at most `patience_s` seconds: the queue is full then, which says nothing about the engine.
         `work` is given what it calls when the pixels are gone. Cancelling takes the image out of the queue, and never
         frees what a thread still uses. Raises Overloaded when too many images wait already, and what `work` raises.
         """
-        put_back = await self._turn(cost, length)
+        try:
+            async with asyncio.timeout(patience_s if cost > self._huge else None):
+                put_back = await self._turn(cost, length)
+        except TimeoutError:
+            raise Overloaded(f"there was no memory for the image within {patience_s:g} s") from None
         loop = asyncio.get_running_loop()
 
         def no_pixels() -> None:

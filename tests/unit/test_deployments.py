@@ -290,11 +290,11 @@ def test_good_photos_are_answered_while_the_worst_images_are_decoded(
         for _ in range(2):  # of the three threads
             assert await asyncio.to_thread(decoding.acquire, timeout=60)
         await asyncio.gather(*(detect(deployment) for _ in range(3)))
-        assert sum(task.done() for task in worst) == 6  # refused; two are decoded, four wait
+        assert sum(task.done() for task in worst) == 8  # refused; two are decoded, two wait
         go_on.set()
         ended = await asyncio.gather(*worst, return_exceptions=True)
-        assert sum(isinstance(each, Overloaded) for each in ended) == 6
-        assert sum(isinstance(each, DetectionResult) for each in ended) == 6
+        assert sum(isinstance(each, Overloaded) for each in ended) == 8
+        assert sum(isinstance(each, DetectionResult) for each in ended) == 4
 
     asyncio.run(go())
 

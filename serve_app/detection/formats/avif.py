@@ -24,13 +24,14 @@ _LONGEST_META = 1_000_000
 
 def read(data: bytes) -> Encoded:
     """Let libavif parse the boxes; it decodes nothing yet. Raises InvalidImage."""
-    stream = _EXIF_ITEM.sub(rb"\1none", data[:_LONGEST_META]) + data[_LONGEST_META:]
+    parts = (_EXIF_ITEM.sub(rb"\1none", data[:_LONGEST_META]), memoryview(data)[_LONGEST_META:])
+    stream = b"".join(parts)
     with bad_data.refused(), AvifImagePlugin.AvifImageFile(io.BytesIO(stream)) as image:
         width, height = image.size
         found = image.getexif().get(ExifTags.Base.Orientation)
     return Encoded(
         "AVIF",
-        stream,
+        parts,
         width,
         height,
         pixel_bytes=_PIXEL_BYTES,
@@ -41,10 +42,11 @@ def read(data: bytes) -> Encoded:
 
 def load(encoded: Encoded) -> Image.Image:
     """Decode the first frame in a process of its own. Raises InvalidImage for damaged pixels, or too many of them."""
-    memory = encoded.kept_bytes + 3 * len(encoded.data) + _OTHER_BYTES
+    data = encoded.data
+    memory = encoded.kept_bytes + 3 * len(data) + _OTHER_BYTES
     # By its path: which folders a replica imports from is no business of the process.
     command = [sys.executable, "-P", str(Path(avif_process.__file__)), str(memory), str(_MOST_SECONDS)]
-    ended = subprocess.run(command, input=encoded.data, capture_output=True, check=False)
+    ended = subprocess.run(command, input=data, capture_output=True, check=False)
     if ended.returncode == avif_process.BAD_DATA or ended.returncode < 0:  # libavif may die of a limit
         reason = ended.stderr.decode(errors="replace").strip() or f"the decoder ended with signal {-ended.returncode}"
         raise InvalidImage(f"the image cannot be decoded: {reason}")

@@ -11,6 +11,7 @@ _RESIZED_WIDTH = 1333
 class Encoded(NamedTuple):
     """An image without its metadata, in the order and size in which its pixels are stored.
 
+    `parts` are views of the file that was read, as a second copy of every image that waits would take memory.
     `pixel_bytes` is the memory of each decoded pixel, `kept_bytes` what the decoder keeps beside them at any scale.
     A scale of 2 decodes half of the width and of the height; `scales` are those that the format can.
     `scans` are the passes over the image, and `samples` the values that all of them decode together.
@@ -18,7 +19,7 @@ class Encoded(NamedTuple):
     """
 
     format: Format
-    data: bytes
+    parts: tuple[bytes | memoryview, ...]
     width: int
     height: int
     pixel_bytes: int
@@ -28,6 +29,11 @@ class Encoded(NamedTuple):
     samples: int = 0
     scales: tuple[int, ...] = (1,)
     scale: int = 1
+
+    @property
+    def data(self) -> bytes:
+        """What the decoder gets: the parts as one."""
+        return b"".join(self.parts)
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -41,7 +47,7 @@ class Encoded(NamedTuple):
 
     @property
     def bytes_to_decode(self) -> int:
-        """The most memory that decoding and resizing take at once, without `data` itself."""
+        """The most memory that decoding and resizing take at once, without the file itself."""
         image = self.pixels * self.pixel_bytes
         rows = -(-self.upright_size[1] // self.scale)
         return image + max(self.kept_bytes, 4 * _RESIZED_WIDTH * rows)

@@ -34,12 +34,12 @@ _FIRST_WINDOW, _LARGEST_WINDOW = 64, 1 << 20
 class _Segment(NamedTuple):
     marker: int
     payload: bytes
-    coded: bytes = b""  # the entropy-coded data that follows a scan's header
+    coded: memoryview = memoryview(b"")  # the entropy-coded data that follows a scan's header
 
     @property
-    def bytes(self) -> bytes:
+    def parts(self) -> tuple[bytes, memoryview]:
         length = (len(self.payload) + 2).to_bytes(2, "big")
-        return b"\xff" + bytes([self.marker]) + length + self.payload + self.coded
+        return b"\xff" + bytes([self.marker]) + length + self.payload, self.coded
 
 
 class _Frame(NamedTuple):
@@ -53,7 +53,8 @@ class _Frame(NamedTuple):
 
 def read(data: bytes) -> Encoded:
     """Walk the segments to the end of the image. Raises InvalidImage where libjpeg could not go on either."""
-    kept, frame, scans, metadata = [SIGNATURE[:2]], None, [], []
+    kept: list[bytes | memoryview] = [SIGNATURE[:2]]
+    frame, scans, metadata = None, [], []
     for segment in _segments(data):
         if segment.marker in _FRAMES:
             if frame is not None:
@@ -68,10 +69,10 @@ def read(data: bytes) -> Encoded:
         if segment.marker == _END:
             kept.append(b"\xff\xd9")
         elif _makes_pixels(segment):
-            kept.append(segment.bytes)
+            kept += segment.parts
     if frame is None or not scans:
         raise InvalidImage("the JPEG is truncated: it has no scan")
-    return _encoded(b"".join(kept), frame, scans, metadata)
+    return _encoded(tuple(kept), frame, scans, metadata)
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
@@ -91,11 +92,12 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         if end < position + 2 or end > len(data):
             return  # truncated: the decoder says so, if pixels are missing
         payload, position = data[position + 2 : end], end
-        coded = b""
+        coded = memoryview(b"")
         if marker == _SCAN:
             following = _find(data, end, _MARKER_IN_SCAN)
             position = len(data) if following is None else following
-            coded = data[end:position].rstrip(b"\xff")  # fill bytes
+            without_fill_bytes = len(data[end:position].rstrip(b"\xff"))
+            coded = memoryview(data)[end : end + without_fill_bytes]
         yield _Segment(marker, payload, coded)
 
 
@@ -143,15 +145,17 @@ def _components(payload: bytes, frame: _Frame) -> list[int]:
     return names
 
 
-def _encoded(stream: bytes, frame: _Frame, scans: list[list[int]], metadata: list[bytes]) -> Encoded:
+def _encoded(
+    parts: tuple[bytes | memoryview, ...], frame: _Frame, scans: list[list[int]], metadata: list[bytes]
+) -> Encoded:
     whole = sum(frame.samples.values())
     # Whatever libjpeg may find between the lines, it finds no more scans than these.
-    hidden = max(stream.count(b"\xff\xda") - len(scans), 0)
+    hidden = max(b"".join(parts).count(b"\xff\xda") - len(scans), 0)
     samples = sum(frame.samples[name] for scan in scans for name in scan) + hidden * whole
     in_passes = frame.marker in _PROGRESSIVE or len(scans[0]) < len(frame.samples) or frame.marker not in _REDUCIBLE
     return Encoded(
         "JPEG",
-        stream,
+        parts,
         frame.width,
         frame.height,
         pixel_bytes=1 if len(frame.samples) == 1 else 4,

@@ -21,32 +21,32 @@ _PROFILE, _XMP = b"Raw profile type exif", b"XML:com.adobe.xmp"  # keywords of t
 def read(data: bytes) -> Encoded:
     """Read the header and collect the chunks with pixels into one. Raises InvalidImage for a damaged header."""
     chunks = _chunks(data)
-    kind, header = next(chunks, (b"", b""))
+    kind, header = next(chunks, (b"", memoryview(b"")))
     if kind != b"IHDR" or len(header) != 13:
         raise InvalidImage("the PNG does not begin with its header (IHDR), or is cut off in it")
     width, height, depth, colour = struct.unpack(">IIBB", header[:10])
     if not (width and height):
         raise InvalidImage(f"the PNG has {width}x{height} pixels")
-    palette: bytes | None = None
-    pixels: list[bytes] = []
+    palette: memoryview | None = None
+    pixels: list[memoryview] = []
     metadata: dict[bytes, bytes] = {}
-    kept = [SIGNATURE, _chunk(b"IHDR", header)]
+    kept: list[bytes | memoryview] = [SIGNATURE, *_chunk(b"IHDR", header)]
     for kind, body in chunks:
         if kind == b"IDAT":
             pixels.append(body)
         elif kind == b"PLTE" and not pixels:
             palette = body
         elif kind == b"eXIf":
-            metadata.setdefault(kind, body)
-        elif kind in _TEXTS and body.startswith((_PROFILE + b"\0", _XMP + b"\0")):
-            metadata.setdefault(body.partition(b"\0")[0], kind + body)
+            metadata.setdefault(kind, bytes(body))
+        elif kind in _TEXTS and (keyword := _keyword(body)) in (_PROFILE, _XMP):
+            metadata.setdefault(keyword, kind + body)
     if palette is not None:
-        kept.append(_chunk(b"PLTE", palette))
+        kept += _chunk(b"PLTE", palette)
     if pixels:
-        kept.append(_chunk(b"IDAT", b"".join(pixels)))
+        kept += _chunk(b"IDAT", *pixels)
     return Encoded(
         "PNG",
-        b"".join([*kept, _chunk(b"IEND", b"")]),
+        (*kept, *_chunk(b"IEND")),
         width,
         height,
         pixel_bytes=_pixel_bytes(depth, colour),
@@ -54,23 +54,30 @@ def read(data: bytes) -> Encoded:
     )
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Kind and body of each chunk up to the end of the image; what was cut off is left out."""
     position = len(SIGNATURE)
     for _ in range(_MOST_CHUNKS):
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        body, end = data[position + 8 : position + 8 + length], position + 12 + length
+        body, end = memoryview(data)[position + 8 : position + 8 + length], position + 12 + length
         if kind == b"IEND" or len(kind) < 4:
             return
-        if kind in _VERIFIED and zlib.crc32(kind + body).to_bytes(4, "big") != data[end - 4 : end]:
+        if kind in _VERIFIED and zlib.crc32(body, zlib.crc32(kind)).to_bytes(4, "big") != data[end - 4 : end]:
             raise InvalidImage(f"the chunk {kind.decode()} of the PNG is damaged")
         yield kind, body
         position = end
     raise InvalidImage(f"the PNG has more than {_MOST_CHUNKS} chunks")
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+def _chunk(kind: bytes, *bodies: bytes | memoryview) -> list[bytes | memoryview]:
+    checksum = zlib.crc32(kind)
+    for body in bodies:
+        checksum = zlib.crc32(body, checksum)
+    return [sum(map(len, bodies)).to_bytes(4, "big") + kind, *bodies, checksum.to_bytes(4, "big")]
+
+
+def _keyword(body: memoryview) -> bytes:
+    return bytes(body[: len(_PROFILE) + 1]).partition(b"\0")[0]
 
 
 def _pixel_bytes(depth: int, colour: int) -> int:

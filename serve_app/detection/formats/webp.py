@@ -12,6 +12,7 @@ from serve_app.errors import InvalidImage
 _PIXEL_BYTES = 4
 _KEPT_PIXEL_BYTES = 14  # the decoder's canvases, its frame, and the bytes that it returns
 _MOST_CHUNKS = 32_768  # an animation's frames are chunks too
+_LONGEST_BODY = 1_000_000  # of what is looked into: headers, and metadata
 _ANIMATED, _ALPHA = 0x02, 0x10
 _FRAME = {b"ANMF", b"VP8 ", b"VP8L"}
 
@@ -23,7 +24,7 @@ def has_signature(data: bytes) -> bool:
 
 def read(data: bytes) -> Encoded:
     """Read the size, and keep the first frame. Raises InvalidImage for a damaged header."""
-    kept: list[bytes] = []
+    kept: list[bytes | memoryview] = []
     size: tuple[int, int] | None = None
     metadata: dict[bytes, bytes] = {}
     has_frame = False
@@ -43,12 +44,11 @@ def read(data: bytes) -> Encoded:
     if size is None:
         raise InvalidImage("the header of the WebP is damaged")
     found = (orientation.from_exif(metadata.get(b"EXIF", b"")), orientation.from_xmp(metadata.get(b"XMP ", b"")))
-    chunks = b"WEBP" + b"".join(kept)
-    stream = b"RIFF" + len(chunks).to_bytes(4, "little") + chunks
+    length = len(b"WEBP") + sum(map(len, kept))
     width, height = size
     return Encoded(
         "WEBP",
-        stream,
+        (b"RIFF" + length.to_bytes(4, "little") + b"WEBP", *kept),
         width,
         height,
         pixel_bytes=_PIXEL_BYTES,
@@ -57,7 +57,7 @@ def read(data: bytes) -> Encoded:
     )
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, memoryview]]:
     """Kind, body and all bytes of each chunk. The last one may be cut off: the decoder says so."""
     position, end = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     for _ in range(_MOST_CHUNKS):
@@ -65,7 +65,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
             return
         length = int.from_bytes(data[position + 4 : position + 8], "little")
         after = position + 8 + length + length % 2
-        yield data[position : position + 4], data[position + 8 : position + 8 + length], data[position:after]
+        whole = memoryview(data)[position:after]
+        yield data[position : position + 4], bytes(whole[8 : 8 + min(length, _LONGEST_BODY)]), whole
         position = after
 
 

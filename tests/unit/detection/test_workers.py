@@ -9,7 +9,7 @@ import pytest
 from serve_app.detection.workers import Memory, Workers
 from serve_app.errors import Overloaded
 
-SMALL, LARGE, HUGE = 5, 25, 100  # of 100 bytes; small images take at most 5, and huge ones more than 25
+SMALL, LARGE, HUGE = 5, 30, 100  # of 100 bytes; small images take at most 6, and huge ones more than 33
 BODY = 10_000_000
 
 
@@ -49,7 +49,7 @@ class Bench:
     async def ask(self, name: str, cost: int, length: int = 1000) -> Held:
         """Make a request and let it take its turn, if it is due."""
         work = Held(self.began, name)
-        self.tasks.append(asyncio.create_task(self.workers.run(work, cost, length)))
+        self.tasks.append(asyncio.create_task(self.workers.run(work, cost, length, 60)))
         await self.settle()
         return work
 
@@ -79,11 +79,11 @@ def test_a_huge_image_is_alone_and_small_ones_pass_it() -> None:
 
 def test_whoever_takes_least_is_next_and_among_equals_whoever_came_first() -> None:
     async def go() -> None:
-        bench = Bench()
+        bench = Bench(threads=2)  # of which large images take one
         first = await bench.ask("first", HUGE)
         await first.begins()
         waiting = [await bench.ask(name, cost) for name, cost in
-                   (("huge", HUGE), ("large", 90), ("photo", 80), ("photo 2", 80))]  # fmt: skip
+                   (("huge", HUGE), ("large", 90), ("photo", 30), ("photo 2", 30))]  # fmt: skip
         for work in (first, *waiting):
             work.end()
         await bench.finish()
@@ -187,7 +187,7 @@ def test_work_that_raises_gives_back_what_it_took() -> None:
         workers = Workers(2, 100, "test")
         for _ in range(5):
             with pytest.raises(ValueError, match="broken"):
-                await workers.run(broken, HUGE, 10)
+                await workers.run(broken, HUGE, 10, 60)
 
     asyncio.run(go())
 
@@ -199,7 +199,7 @@ def test_no_more_bytes_wait_than_may_but_short_images_always_may() -> None:
         await works[0].begins()
         works += [await bench.ask(f"waits {number}", LARGE, BODY) for number in range(6)]
         with pytest.raises(Overloaded, match="60000000 bytes of images wait already, the limit is 64000000"):
-            await bench.workers.run(Held(bench.began, "refused"), LARGE, BODY)
+            await bench.workers.run(Held(bench.began, "refused"), LARGE, BODY, 60)
         works += [await bench.ask("short", LARGE, 2_000_000), await bench.ask("short", LARGE, 2_000_000)]
         works += [await bench.ask("runs at once", SMALL, BODY)]
         for work in works:
@@ -218,23 +218,41 @@ def test_few_huge_images_wait_and_others_behind_them() -> None:
         bench = Bench()
         works = [await bench.ask("first", HUGE)]
         await works[0].begins()
-        works += [await bench.ask(f"waits {number}", 26) for number in range(4)]
-        with pytest.raises(Overloaded, match="4 images of more than 25 bytes wait already, the limit is 4"):
-            await bench.workers.run(Held(bench.began, "refused"), 26, 1000)
+        works += [await bench.ask(f"waits {number}", 34) for number in range(2)]
+        with pytest.raises(Overloaded, match="2 images of more than 33 bytes wait already, the limit is 2"):
+            await bench.workers.run(Held(bench.began, "refused"), 34, 1000, 60)
         works += [await bench.ask(f"photo {number}", LARGE) for number in range(10)]
         for work in works:
             work.end()
-        assert len(await bench.finish()) == len(bench.began) == 15
+        assert len(await bench.finish()) == len(bench.began) == 13
+
+    asyncio.run(go())
+
+
+def test_a_huge_image_that_waits_too_long_is_told_that_the_queue_is_full() -> None:
+    async def go() -> None:
+        bench = Bench()
+        first = await bench.ask("first", HUGE)
+        await first.begins()
+        with pytest.raises(Overloaded, match="no memory for the image within 0 s"):
+            await bench.workers.run(Held(bench.began, "late"), HUGE, 10, 0)
+        patient = asyncio.create_task(bench.workers.run(Held(bench.began, "photo"), LARGE, 10, 0))
+        await bench.settle()
+        assert not patient.done()  # for a hanging engine, it has to run into its time limit
+        patient.cancel()
+        first.end()
+        await bench.finish()
+        assert bench.began == ["first"]
 
     asyncio.run(go())
 
 
 def test_memory_is_never_given_twice_nor_taken_back_twice() -> None:
     memory = Memory(100)
-    assert memory.small == 5
+    assert memory.small == 6
     large = memory.take(96)
     assert large is not None
-    assert memory.take(6) is None
+    assert memory.take(7) is None
     small = [memory.take(4) for _ in range(3)]
     assert [each is None for each in small] == [False, False, True]  # one beside the large one, one in what it left
     large()
