@@ -8,10 +8,10 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.progress import Progress
 
-from bench import command, machine
+from bench import command
 from bench.engines import subjects
-from bench.engines.contenders import available
-from bench.engines.measure import Plan, noise, run_rounds
+from bench.engines.measure import noise, run_rounds, workers
+from bench.engines.subjects import available
 from bench.engines.worker import Answer, Task
 from bench.statistics import median, ratio
 
@@ -30,8 +30,7 @@ class _Way(NamedTuple):
 
 
 _ALONE = _Way("alone", 1)
-# Several in a row, so that the two are not always in the same layer.
-_BESIDE = _Way("two at once", 1, at_once=2, repeats=4)
+_BESIDE = _Way("two at once", 1, at_once=2, repeats=4)  # several in a row, so that both are not always in one layer
 
 
 def main(
@@ -44,21 +43,18 @@ def main(
 ) -> None:
     """Measure images alone, two at once and in batches; print the time per image."""
     with command.one_line_errors():
-        contenders, missing = available()
-        for line in missing:
-            typer.echo(f"left out: {line}")
-        plan = Plan(subjects.small() if small else subjects.demo(), contenders, rounds, threads, spinning=False)
+        contenders, subject = available(typer.echo), subjects.small() if small else subjects.demo()
         ways = [_ALONE, _BESIDE, *(_Way(f"batch of {size}", size) for size in batch or (2, 4, 8))]
-        facts, size = machine.describe(threads, spinning=False), plan.subject.sizes[-1]
+        facts, size = command.machine(threads), subject.sizes[-1]
         tasks = {way: Task(noise(size, way.batch), way.at_once, way.repeats) for way in ways}
         # The service refuses two inferences at once for OpenVINO.
         fewer = {way: task for way, task in tasks.items() if way.at_once == 1}
         wanted = {one: fewer if one.engine == "openvino" else tasks for one in contenders}
-        with plan.workers() as workers, Progress() as progress:
+        with workers(subject, contenders, threads) as running, Progress() as progress:
             bar = progress.add_task("batches", total=rounds * sum(map(len, wanted.values())))
-            answers = run_rounds(workers, wanted, rounds, lambda: progress.advance(bar))
+            answers = run_rounds(running, wanted, rounds, lambda: progress.advance(bar))
     typer.echo(command.line_of(facts))
-    typer.echo(f"{plan.subject.name}, milliseconds per image of {size[0]}x{size[1]}, and times as fast as alone")
+    typer.echo(f"{subject.name}, milliseconds per image of {size[0]}x{size[1]}, and times as fast as alone")
     rows = [[one.name, *(_cell(found, way) for way in ways)] for one, found in answers.items()]
     typer.echo(command.markdown(["engine", *(way.name for way in ways)], rows))
 

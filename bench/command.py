@@ -1,18 +1,20 @@
-"""What the benchmarks' commands share: one-line errors, tables and bars. Called by every `__main__` of `bench`."""
+"""What the benchmarks' commands share: one-line errors, the machine, tables. Called by every `__main__` of `bench`."""
 
+import os
+import platform
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import typer
 
-from bench.statistics import Interval
 from serve_app.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+_LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "numpy")
 
 
 @contextmanager
@@ -31,6 +33,19 @@ def require_matplotlib() -> None:
         raise ConfigurationError("matplotlib is missing; run: .venv/bin/pip install -c constraints.txt -e '.[bench]'")
 
 
+def machine(threads: int) -> dict[str, str]:
+    """Processor, cores this process may use, load before the start, and the versions that matter."""
+    names = re.findall(r"^model name\s*: (.+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    facts = {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "threads": str(threads),
+        "load before": f"{os.getloadavg()[0]:.1f}",
+        "python": platform.python_version(),
+    }
+    return facts | {name: version(name) if find_spec(name) else "not installed" for name in _LIBRARIES}
+
+
 def line_of(facts: dict[str, str]) -> str:
     """What was measured where, in one line."""
     return ", ".join(f"{key} {value}" for key, value in facts.items())
@@ -40,21 +55,7 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], words: int =
     """A Markdown table that can also be read in a terminal; all columns after the first `words` hold numbers."""
     lines = [list(columns), *map(list, rows)]
     widths = [max(3, *map(len, cells)) for cells in zip(*lines, strict=True)]
-    rule = ["-" * width if n < words else "-" * (width - 1) + ":" for n, width in enumerate(widths)]
-    aligned = [
-        [
-            cell.ljust(width) if n < words else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in [lines[0], rule, *lines[1:]]
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in aligned)
-
-
-def bars(axes: "Axes", names: Sequence[str], values: Sequence[Interval], colors: Sequence[str], label: str) -> None:
-    """Horizontal bars with their intervals; 1 is marked, as the reference."""
-    errors = [[max(one.value - one.low, 0) for one in values], [max(one.high - one.value, 0) for one in values]]
-    axes.barh(names, [one.value for one in values], xerr=errors, color=colors)
-    axes.axvline(1, color="0.3", linewidth=0.8)
-    axes.set_xlabel(label, fontsize=8)
-    axes.tick_params(labelsize=8)
+    lines.insert(1, ["-" * width if n < words else "-" * (width - 1) + ":" for n, width in enumerate(widths)])
+    for line in lines:
+        line[:] = [line[n].ljust(width) if n < words else line[n].rjust(width) for n, width in enumerate(widths)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -6,9 +6,8 @@ Used by `bench.serving` and `bench.observability`.
 import contextlib
 import math
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import psutil
 
@@ -61,27 +60,22 @@ class Processes:
 
     def freeze(self) -> None:
         """Stop them with SIGSTOP."""
-        self._send(signal.SIGSTOP)
+        list(of_each(self.all(), psutil.Process.suspend))
 
     def thaw(self) -> None:
         """Let them continue."""
-        self._send(signal.SIGCONT)
+        list(of_each(self.all(), psutil.Process.resume))
 
     def end(self) -> None:
         """End them all, first with SIGTERM; returns when none is left."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            self._send(number)
+        for stop in (psutil.Process.terminate, psutil.Process.kill):
+            list(of_each(self.all(), stop))
             self.thaw()  # a stopped process does not see SIGTERM
             psutil.wait_procs(self.all(), timeout=_PATIENCE_S)
 
-    def _send(self, number: signal.Signals) -> None:
-        for process in self.all():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
 
-
-Part = Literal["router", "backend", "proxy", "haproxy", "controller", "agent", "rest of Ray"]
-PARTS: tuple[Part, ...] = ("haproxy", "proxy", "router", "backend", "controller", "agent", "rest of Ray")
+Part = Literal["haproxy", "proxy", "router", "backend", "controller", "agent", "rest of Ray"]
+PARTS: tuple[Part, ...] = get_args(Part)
 # By the beginning of the command line; Ray's workers carry the name of their actor there.
 _TITLES: dict[str, Part] = {
     "ray::ServeReplica:detect:Router": "router",
@@ -92,13 +86,6 @@ _TITLES: dict[str, Part] = {
 }
 
 
-class Used(NamedTuple):
-    """One process: its part, and the CPU seconds since its start."""
-
-    part: Part
-    cpu: float
-
-
 def part_of(name: str, title: str) -> Part:
     """The part of a process, from its name and its command line."""
     if name.startswith("haproxy"):
@@ -106,19 +93,20 @@ def part_of(name: str, title: str) -> Part:
     return next((part for start, part in _TITLES.items() if title.startswith(start)), "rest of Ray")
 
 
-def used(node: Node) -> dict[int, Used]:
-    """What every living process of the node has used, by process id."""
+Used = Mapping[tuple[int, Part], float]  # CPU seconds since its start, by process and its part
 
-    def figure(process: psutil.Process) -> tuple[int, Used]:
-        title = (process.cmdline() or [""])[0]
-        return process.pid, Used(part_of(process.name(), title), sum(process.cpu_times()[:2]))
+
+def used(node: Node) -> Used:
+    """What every living process of the node has used."""
+
+    def figure(process: psutil.Process) -> tuple[tuple[int, Part], float]:
+        part = part_of(process.name(), (process.cmdline() or [""])[0])
+        return (process.pid, part), sum(process.cpu_times()[:2])
 
     return dict(of_each(node.processes(), figure))
 
 
-def cpu_between(before: Mapping[int, Used], after: Mapping[int, Used]) -> dict[Part, float]:
+def cpu_between(before: Used, after: Used) -> dict[Part, float]:
     """CPU seconds by part, of the processes that lived all the time."""
-    cpu: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
-    for pid in before.keys() & after.keys():
-        cpu[after[pid].part] += after[pid].cpu - before[pid].cpu
-    return cpu
+    lived = before.keys() & after.keys()
+    return {part: sum(after[one] - before[one] for one in lived if one[1] == part) for part in PARTS}

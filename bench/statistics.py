@@ -18,6 +18,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def shown(self) -> str:
+        """For a table."""
+        return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
+
 
 def median(values: Sequence[float]) -> float:
     """The median; with an even number, the mean of the two in the middle."""

@@ -23,9 +23,9 @@ _LEAST_PER_IMAGE = 2  # detections on average; with fewer, raw outputs are compa
 
 
 class Queries(NamedTuple):
-    """Raw outputs compared query by query: how many queries, and the largest deviation of a score and of a box."""
+    """Raw outputs compared query by query: how many (`compared`), and the largest deviation of a score and of a box."""
 
-    count: int
+    compared: int
     score: float
     box: float
 
@@ -130,7 +130,7 @@ def _finite(raw: RawOutputs) -> bool:
 
 def _least_score(runs: Sequence[_Run]) -> float:
     """The score from which on queries are compared one by one: infinity for none of them, 0 for all."""
-    scores = np.sort(np.concatenate([_best_scores(run.reference) for run in runs] or [np.zeros(0)]))[::-1]
+    scores = np.sort(np.concatenate([np.zeros(0, np.float32), *(_best_scores(run.reference) for run in runs)]))[::-1]
     found = int((scores > DEFAULT_THRESHOLD).sum())
     if found >= _LEAST_PER_IMAGE * len(runs):
         return math.inf
@@ -180,7 +180,7 @@ def _summary(cases: Sequence[Case], tolerance: float) -> Parity:
     return Parity(
         images=len(cases),
         detections=sum(case.agreement.matched for case in cases),
-        queries=sum(case.queries.count for case in cases),
+        queries=sum(case.queries.compared for case in cases),
         threshold=DEFAULT_THRESHOLD,
         score_deviation=max(case.score for case in cases),
         box_deviation=max(case.box for case in cases),

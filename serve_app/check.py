@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serve_app import use_onnx
-from serve_app.config.serve_file import incomparable, load_config
+from serve_app.config.serve_file import incomparable, load_config, not_checked
 from serve_app.errors import ConfigurationError
 
 
@@ -18,6 +18,8 @@ def main(path: Annotated[Path, typer.Argument(help="The Serve config file to che
     except ConfigurationError as error:
         typer.echo(error.detail, err=True)
         raise typer.Exit(2) from None
+    for note in not_checked(content):
+        typer.echo(f"{path}: note: {note}", err=True)
     for warning in incomparable(content):
         typer.echo(f"{path}: warning: {warning}", err=True)
     for warning in use_onnx.warnings(os.environ, content):

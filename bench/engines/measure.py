@@ -5,58 +5,38 @@ One round runs each engine once, so that whatever else the machine does falls on
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from bench.engines import subjects
-from bench.engines.contenders import REFERENCE, Contender
 from bench.engines.flops import operations
 from bench.engines.report import Row
-from bench.engines.subjects import Size, Subject
+from bench.engines.subjects import REFERENCE, Contender, Size, Subject
 from bench.engines.worker import Answer, Order, Task, Worker
 from bench.statistics import median, ratio, turned
 from export import parity, samples
 from serve_app.detection.agreement import TOLERANCE
 from serve_app.detection.model import checkpoint
-from serve_app.detection.model.artifact import Precision
 from serve_app.detection.spec import Pixels
 
 _WARM_UPS = 2
 Advance = Callable[[], None]
+Measured = Mapping[Contender, Mapping[Size, list[Answer]]]
 Key = TypeVar("Key")
 
 
-class Plan(NamedTuple):
-    """What to measure, and how."""
-
-    subject: Subject
-    contenders: list[Contender]
-    rounds: int
-    threads: int
-    spinning: bool
-
-    @property
-    def precisions(self) -> list[Precision]:
-        """Of the artifacts it needs."""
-        return sorted({contender.precision for contender in self.contenders if contender.engine != "torch"})
-
-    @property
-    def steps(self) -> int:
-        """How often `measure` calls `advance`."""
-        return len(self.contenders) * len(self.subject.sizes) * self.rounds
-
-    @contextmanager
-    def workers(self) -> Iterator[dict[Contender, Worker]]:
-        """Export what is needed and start a worker for each contender. Raises ConfigurationError if one fails."""
-        for precision in self.precisions:
-            subjects.export(self.subject, precision)
-        with ExitStack() as running:
-            yield {contender: running.enter_context(Worker(self._order(contender))) for contender in self.contenders}
-
-    def _order(self, contender: Contender) -> Order:
-        folder = None if contender.engine == "torch" else self.subject.artifact(contender.precision)
-        return Order(*contender, self.subject.checkpoint, folder, self.threads, self.spinning)
+@contextmanager
+def workers(subject: Subject, contenders: list[Contender], threads: int) -> Iterator[dict[Contender, Worker]]:
+    """Export what is needed and start a worker for each contender. Raises ConfigurationError if one fails."""
+    for precision in sorted({one.precision for one in contenders if one.engine != "torch"}):
+        subjects.export(subject, precision)
+    with ExitStack() as running:
+        started: dict[Contender, Worker] = {}
+        for one in contenders:
+            folder = None if one.engine == "torch" else subject.artifact(one.precision)
+            started[one] = running.enter_context(Worker(Order(*one, subject.checkpoint, folder, threads)))
+        yield started
 
 
 def noise(size: Size, batch: int = 1) -> Pixels:
@@ -79,28 +59,22 @@ def run_rounds(
     return answers
 
 
-def measure(plan: Plan, advance: Advance) -> list[Row]:
-    """Run a plan. Raises ConfigurationError when an engine does not start."""
-    spec, pictures = checkpoint.read_spec(plan.subject.checkpoint), samples.load(None)[: plan.subject.compared]
-    with plan.workers() as workers:
+def measure(subject: Subject, contenders: list[Contender], rounds: int, threads: int, advance: Advance) -> list[Row]:
+    """Run every contender at every size. Raises ConfigurationError when an engine does not start."""
+    spec, pictures = checkpoint.read_spec(subject.checkpoint), samples.load(None)[: subject.compared]
+    with workers(subject, contenders, threads) as running:
         answers = {
-            size: run_rounds(workers, {one: {size: Task(noise(size))} for one in workers}, plan.rounds, advance)
-            for size in plan.subject.sizes
+            size: run_rounds(running, {one: {size: Task(noise(size))} for one in running}, rounds, advance)
+            for size in subject.sizes
         }
         verdicts = {  # last, as the pictures are of other sizes and would show in the memory
-            contender: parity.check(workers[REFERENCE], worker, spec, pictures, TOLERANCE, exact=False)
-            for contender, worker in workers.items()
+            contender: parity.check(running[REFERENCE], worker, spec, pictures, TOLERANCE, exact=False)
+            for contender, worker in running.items()
         }
-    return [_row(plan.subject, size, one, answers[size], verdicts[one]) for size in answers for one in workers]
+    return [_row(subject, size, one, found, verdicts[one]) for size, found in answers.items() for one in running]
 
 
-def _row(
-    subject: Subject,
-    size: Size,
-    contender: Contender,
-    answers: Mapping[Contender, Mapping[Size, list[Answer]]],
-    verdict: parity.Verdict,
-) -> Row:
+def _row(subject: Subject, size: Size, contender: Contender, answers: Measured, verdict: parity.Verdict) -> Row:
     seconds, reference = ([answer.seconds for answer in answers[one][size]] for one in (contender, REFERENCE))
     return Row(
         subject.name,
@@ -108,7 +82,7 @@ def _row(
         contender=contender.name,
         seconds=median(seconds),
         ratio=ratio(reference, seconds),
-        operations=operations(subjects.shape(subject), *size, pruned=contender.engine != "torch"),
+        operations=operations(subject.checkpoint, *size, pruned=contender.engine != "torch"),
         peak_bytes=answers[contender][size][-1].peak_bytes,
         score_deviation=verdict.parity.score_deviation,
         box_deviation=verdict.parity.box_deviation,

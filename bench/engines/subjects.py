@@ -1,13 +1,20 @@
-"""The models to measure on: the demo's checkpoint, and YOLOS-small with random weights. Used by `bench.engines`."""
+"""What to measure: the demo's checkpoint and a random YOLOS-small, in every engine and precision this machine runs.
+
+Used by `bench.engines` and `bench.batching`.
+"""
 
 import json
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from bench.engines.flops import Shape
 from serve_app.detection.agreement import TOLERANCE
-from serve_app.detection.model import artifact, checkpoint
+from serve_app.detection.engines import cpu
+from serve_app.detection.engines.open import ENGINES
+from serve_app.detection.model import artifact
 from serve_app.detection.model.artifact import Precision
+from serve_app.errors import ConfigurationError
 from serve_app.settings import DEFAULT_CHECKPOINT
 
 WORK = Path(".cache/bench")
@@ -79,15 +86,32 @@ def export(subject: Subject, precision: Precision) -> None:
     (folder / artifact.MANIFEST).write_text(manifest.model_dump_json())
 
 
-def shape(subject: Subject) -> Shape:
-    """What its configuration says of its size."""
-    config = json.loads((subject.checkpoint / "config.json").read_bytes())
-    spec = checkpoint.read_spec(subject.checkpoint)
-    return Shape(
-        hidden=config["hidden_size"],
-        intermediate=config["intermediate_size"],
-        layers=config["num_hidden_layers"],
-        labels=len(spec.labels),
-        detection_tokens=spec.detection_tokens,
-        patch=spec.patch_size,
-    )
+class Contender(NamedTuple):
+    """One engine in one precision."""
+
+    engine: Literal["torch", "onnxruntime", "openvino"]
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.engine} {self.precision}"
+
+
+REFERENCE = Contender("torch", "fp32")
+
+
+def available(say: Callable[[str], object]) -> list[Contender]:
+    """The reference first, then whatever this machine runs; says which it does not, and why."""
+    wanted = [REFERENCE, Contender("torch", "bf16")]
+    wanted += [Contender(engine, precision) for precision, engines in ENGINES.items() for engine in engines]
+    found = []
+    for contender in wanted:
+        try:
+            if find_spec(contender.engine) is None:
+                raise ConfigurationError("not installed")
+            cpu.require(contender.precision)
+            found.append(contender)
+        except ConfigurationError as error:
+            say(f"left out: {contender.name}: {error.detail}")
+    return found

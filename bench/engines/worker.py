@@ -6,9 +6,10 @@ Used by `bench.engines.measure`.
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bench.load.generator import ignore_interrupts
 from serve_app.detection.engines import threads
@@ -28,7 +29,6 @@ class Order(NamedTuple):
     checkpoint: Path
     artifact: Path | None
     threads: int
-    spinning: bool
 
 
 class Task(NamedTuple):
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     peak_bytes: int
 
 
-class Worker:
+class Worker(AbstractContextManager["Worker", None]):
     """A detector like any other that also says what a call cost; its process ends with the `with` block."""
 
     def __init__(self, order: Order) -> None:
@@ -74,9 +74,6 @@ class Worker:
         except Exception as error:
             raise ConfigurationError(f"{self._name}: {error}") from None
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
@@ -88,16 +85,16 @@ _helpers = ThreadPoolExecutor()
 
 def _load(order: Order) -> EngineInfo:
     """Import the library of that engine only, and load."""
-    threads.reserve(order.threads, order.spinning)
+    threads.reserve(order.threads, spinning=False)
     if order.artifact is None:
         from serve_app.detection.engines.torch import TorchDetector
 
-        settings = TorchSettings(threads=order.threads, spinning=order.spinning, precision=order.precision)
+        settings = TorchSettings(threads=order.threads, precision=order.precision)
         _detector[:] = [TorchDetector(order.checkpoint, settings)]
     else:
         from serve_app.detection.engines.open import open_engine
 
-        wanted = OnnxSettings(threads=order.threads, spinning=order.spinning, engine=order.engine)
+        wanted = OnnxSettings(threads=order.threads, engine=order.engine)
         manifest = artifact.load_manifest(order.artifact, "")
         _detector[:] = [open_engine(artifact.read(order.artifact, manifest, ""), manifest, wanted)]
     return _detector[0].info
@@ -106,9 +103,7 @@ def _load(order: Order) -> EngineInfo:
 def _answer(task: Task) -> Answer:
     start = time.perf_counter()
     helping = [_helpers.submit(_repeat, task) for _ in range(task.at_once - 1)]
-    outputs = _repeat(task)
-    for helper in helping:
-        helper.result()
+    outputs = [_repeat(task), *(helper.result() for helper in helping)][0]
     seconds = time.perf_counter() - start
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return Answer(outputs, seconds, peak_bytes=1024 * int(status["VmHWM"].split()[0]))

@@ -1,4 +1,1 @@
-"""The one load generator: closed loops of clients and open loops at a rate, a record of each request.
-
-`plan` says what is sent and noted, `generator` sends it, `connection` is one HTTP connection.
-"""
+"""The one load generator: `plan` says what is sent and noted of each request, `generator` sends it."""

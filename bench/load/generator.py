@@ -5,6 +5,7 @@ Used by `bench.serving`, `bench.chaos`, `bench.observability` and the integratio
 
 import asyncio
 import gc
+import itertools
 import signal
 import threading
 import time
@@ -14,9 +15,9 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
+import aiohttp
 import uvloop
 
-from bench.load.connection import Pool
 from bench.load.plan import NO_ANSWER, Answer, Order, Outcome, Sent, Target, arrivals
 
 _PAUSE_S = 0.05  # after a request without an answer, so that a client does not reconnect at full speed
@@ -57,25 +58,40 @@ class Loop:
         return answer.status
 
 
+async def _post(session: aiohttp.ClientSession, target: Target) -> Answer:
+    """Send the target's request once. No error and no missing answer is raised: both are status 0."""
+    try:
+        async with session.post(target.url + target.path, data=target.body, headers=target.headers) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, await response.read())
+    except (aiohttp.ClientError, OSError):  # a TimeoutError is an OSError
+        return Answer()
+
+
 def _run(target: Target, sent: list[Sent], drive: Callable[[Loop], Awaitable[T]]) -> T:
     async def run() -> T:
-        pool = Pool(target)
-        try:
-            return await drive(Loop(pool.post, sent))
-        finally:
-            pool.close()
+        connector = aiohttp.TCPConnector(limit=0, force_close=not target.keep_alive)
+        timeout = aiohttp.ClientTimeout(total=target.patience_s)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            return await drive(Loop(lambda: _post(session, target), sent))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run())
 
 
 @contextmanager
-def clients(target: Target, count: int) -> Iterator[list[Sent]]:
-    """That many clients in a thread for the length of a `with` block; the list grows while they send."""
+def clients(target: Target, count: int = 0, rate: float = 0.0) -> Iterator[list[Sent]]:
+    """That many clients, or requests at a rate, in a thread for the length of a `with` block; the list grows."""
     sent: list[Sent] = []
     over = threading.Event()
-    closed = lambda loop: loop.closed(count, lambda: not over.is_set())  # noqa: E731
-    thread = threading.Thread(target=_run, args=(target, sent, closed))
+
+    def drive(loop: Loop) -> Awaitable[None]:
+        began, numbers = time.monotonic(), itertools.takewhile(lambda _: not over.is_set(), itertools.count())
+        if rate:
+            return loop.open(began + number / rate for number in numbers)
+        return loop.closed(count, lambda: not over.is_set())
+
+    thread = threading.Thread(target=_run, args=(target, sent, drive))
     thread.start()
     try:
         yield sent

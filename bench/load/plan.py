@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 NO_ANSWER = 0
 OK = 200
@@ -23,21 +22,6 @@ class Target(NamedTuple):
     path: str = "/detect"
     keep_alive: bool = False
     patience_s: float = 90.0
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or 80
-
-    def request(self) -> bytes:
-        """A whole POST request as it goes over the wire."""
-        host, port = self.address
-        headers = {"Host": f"{host}:{port}", "Content-Length": str(len(self.body)), **self.headers}
-        if not self.keep_alive:
-            headers["Connection"] = "close"
-        lines = [f"POST {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 
 class Load(NamedTuple):
@@ -101,29 +85,19 @@ class Sent(NamedTuple):
     @classmethod
     def read(cls, due: float, ended: float, answer: Answer) -> "Sent":
         """What the service's JSON and headers say; other servers' answers have no backend."""
-        media_type, content = answer.headers.get("content-type", ""), _json(answer.body)
-        return cls(
-            due,
-            ended,
-            answer.status,
-            assigned=content.get("assigned", ""),
-            backend=content.get("backend", ""),
-            problem=media_type.startswith("application/problem+json") and "code" in content,
-            retry_after="retry-after" in answer.headers,
-        )
+        try:
+            content = json.loads(answer.body)
+        except ValueError:
+            content = None
+        told: dict[str, Any] = content if isinstance(content, dict) else {}
+        documented = answer.headers.get("content-type", "").startswith("application/problem+json") and "code" in told
+        backends = told.get("assigned", ""), told.get("backend", "")
+        return cls(due, ended, answer.status, *backends, documented, "retry-after" in answer.headers)
 
     @property
     def seconds(self) -> float:
         """From the intended start to the last byte of the answer."""
         return self.ended - self.due
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 class Order(NamedTuple):

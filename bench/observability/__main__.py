@@ -6,14 +6,14 @@ service, no scrape. On the last Ray collects nothing either. The nodes whose tur
 needs a fifth of a core. Processor time is that of the node's own processes.
 """
 
-import io
 import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import typer
 from PIL import Image
@@ -21,7 +21,7 @@ from PIL import Image
 from bench import command
 from bench.load.generator import Send, generator
 from bench.load.plan import OK, Load, Order, Span, Target
-from bench.processes import PARTS, Part, Processes, cpu_between, used
+from bench.processes import PARTS, Processes, cpu_between, used
 from bench.service import ROOT, Service, artifact_of_the_checkout, own_node
 from bench.statistics import difference, median
 from serve_app.errors import ConfigurationError
@@ -45,54 +45,43 @@ _POLICY = {"onnx_fraction": 1.0, "max_inflight": 200, "fallback": False}
 _QUEUE = {"options": {"max_ongoing_requests": 200, "max_queued_requests": 200}}
 
 
-class Unobserved(Service):
-    """The shipped service without its series."""
-
-    import_path = "bench.observability.unobserved:app"
-
-
-class Round(NamedTuple):
-    """One round on one node: its median latency, and the cores that each part of it kept busy."""
-
-    p50_s: float
-    parts: dict[Part, float]
+Round = Mapping[str, float]  # the median latency in ms, and the cores that each part of the node kept busy
+_P50 = "p50, ms"
 
 
 def main(
     rate: Annotated[float, typer.Option(min=1, help="Requests per second.")] = 50,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds on each node.")] = 10,
     seconds: Annotated[float, typer.Option(min=1, help="Length of a round, in seconds.")] = 10,
-    mode: Annotated[Mode, typer.Option(help="Front door. Two cores are enough for the default rate only in fast.")] = (
-        Mode.fast
-    ),
 ) -> None:
     """Start the nodes, run the rounds in turns, print the table."""
-    load = os.getloadavg()[0]
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
     with command.one_line_errors(), generator() as send:
-        measured = _measure(Load.open("fixed", rate), Span(0.0, seconds), rounds, mode, send)
-    cores = os.cpu_count() or 1
+        measured = _measure(Load.open("fixed", rate), Span(0.0, seconds), rounds, send)
     typer.echo(f"{rate:g} requests/s, {rounds} rounds each, {cores} cores, load {load:.1f} before the start\n")
     typer.echo(table(measured, cores))
 
 
-def _measure(load: Load, span: Span, rounds: int, mode: Mode, send: Send) -> dict[Side, list[Round]]:
+def _measure(load: Load, span: Span, rounds: int, send: Send) -> dict[Side, list[Round]]:
     artifact_of_the_checkout()
+    measured: dict[Side, list[Round]] = {side: [] for side in _NODES}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        services = {side: _started(side, folder / side, mode, stack) for side in _NODES}
+        services = {side: _started(side, folder / side, stack) for side in _NODES}
         for service in services.values():
             _round(service, load, span, send)  # warms up connections and caches
-        measured: dict[Side, list[Round]] = {side: [] for side in _NODES}
         for number in range(rounds):
             for side in list(_NODES)[:: 1 if number % 2 else -1]:
-                with _alone(services[side], services.values()):
+                with _stopped(service for other, service in services.items() if other != side):
                     measured[side].append(_round(services[side], load, span, send))
     return measured
 
 
-def _started(side: Side, folder: Path, mode: Mode, stack: ExitStack) -> Service:
-    node = stack.enter_context(own_node(folder, mode, _NODES[side]))
-    service = Service(node) if side == "on" else Unobserved(node)
+def _started(side: Side, folder: Path, stack: ExitStack) -> Service:
+    # On two cores, only the fast mode keeps up with the default rate.
+    node = stack.enter_context(own_node(folder, Mode.fast, _NODES[side]))
+    service = Service(node)
+    service.import_path = service.import_path if side == "on" else "bench.observability.unobserved:app"
     service.deploy(Router={**_POLICY, "log_requests": side == "on"}, OnnxDeployment=_QUEUE)
     if side == "on":
         monitor.write_config(node, folder / "prometheus")
@@ -101,17 +90,14 @@ def _started(side: Side, folder: Path, mode: Mode, stack: ExitStack) -> Service:
 
 
 @contextmanager
-def _alone(service: Service, others: Iterable[Service]) -> Iterator[None]:
-    """Stop the other nodes for the length of a `with` block."""
-    stopped = [Processes(other.node.pid) for other in others if other is not service]
-    try:
-        for other in stopped:
-            other.freeze()
+def _stopped(services: Iterable[Service]) -> Iterator[None]:
+    """These stand still for the length of a `with` block."""
+    with ExitStack() as thawing:
+        for processes in [Processes(service.node.pid) for service in services]:
+            thawing.callback(processes.thaw)
+            processes.freeze()
         time.sleep(_THAW_S)
         yield
-    finally:
-        for other in stopped:
-            other.thaw()
 
 
 def _round(service: Service, load: Load, span: Span, send: Send) -> Round:
@@ -121,34 +107,26 @@ def _round(service: Service, load: Load, span: Span, send: Send) -> Round:
     failed = sorted({one.status for one in outcome.sent} - {OK})
     if failed:
         raise ConfigurationError(f"some requests got status {failed}: the machine is too busy; choose a lower --rate")
-    return Round(median([one.seconds for one in outcome.sent]), {part: cpu / elapsed for part, cpu in spent.items()})
+    return {_P50: median([one.seconds for one in outcome.sent]) * 1e3} | {part: spent[part] / elapsed for part in PARTS}
 
 
 def _image() -> bytes:
-    with Image.open(_PHOTO) as photo, io.BytesIO() as buffer:
-        photo.resize(_PHOTO_SIDES).save(buffer, "JPEG")
-        return buffer.getvalue()
+    with Image.open(_PHOTO) as photo:
+        photo.resize(_PHOTO_SIDES).save(buffer := BytesIO(), "JPEG")
+    return buffer.getvalue()
 
 
 def table(measured: Mapping[Side, list[Round]], cores: int) -> str:
     """Medians of each node and the differences from the first, in Markdown."""
 
-    def row(name: str, values: Mapping[Side, list[float]]) -> list[str]:
+    def row(name: str, parts: Sequence[str], factor: float) -> list[str]:
+        values = {side: [factor * sum(one[part] for part in parts) for one in measured[side]] for side in _NODES}
         differences = [difference(values["on"], values[side]) for side in _OTHERS]
         cells = [f"{one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f})" for one in differences]
         return [name, *(f"{median(values[side]):.2f}" for side in _NODES), *cells]
 
-    def share(parts: Sequence[Part]) -> dict[Side, list[float]]:
-        shown = list(parts)
-        return {
-            side: [sum(one.parts[part] for part in shown) * 100 / cores for one in measured[side]] for side in _NODES
-        }
-
-    rows = [
-        row("p50, ms", {side: [one.p50_s * 1e3 for one in measured[side]] for side in _NODES}),
-        row("processor time, % of the machine", share(PARTS)),
-        *(row(f"of it {part}", share([part])) for part in PARTS),
-    ]
+    rows = [row(_P50, [_P50], 1), row("processor time, % of the machine", PARTS, 100 / cores)]
+    rows += [row(f"of it {part}", [part], 100 / cores) for part in PARTS]
     return command.markdown(["", *_NODES, *(f"on - {side} (95 %)" for side in _OTHERS)], rows)
 
 

@@ -15,13 +15,7 @@ from serve_app.settings import AppSettings, LimitSettings
 class _Nothing:
     """A series that keeps nothing."""
 
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
-
-    def record(self, *_: object) -> None:
-        """Take any value."""
-
-    inc = set = observe = record
+    __init__ = inc = set = observe = record = lambda *_, **__: None
 
 
 class _Nowhere:

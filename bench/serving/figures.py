@@ -1,6 +1,6 @@
 """Pure: windows -> figures, and the rule for when a figure counts. Used by `bench.serving.measure` and its report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from bench.statistics import Interval, median, ratio
 
 STABLE_WINDOWS = 3
 STABLE_WITHIN = 0.10
+NEVER = float("inf")
 
 
 class Window(NamedTuple):
@@ -26,7 +27,7 @@ class Window(NamedTuple):
     @property
     def median(self) -> float:
         """Infinite where nothing was answered, so that a window that failed never looks fast."""
-        return median(self.latencies) if self.latencies else float("inf")
+        return median(self.latencies) if self.latencies else NEVER
 
     @property
     def throughput(self) -> float:
@@ -55,25 +56,20 @@ class Figures(NamedTuple):
 def window(load: Load, span: Span, outcome: Outcome, cpu_seconds: float, memory_bytes: int) -> Window:
     """Add up a window. CPU is counted over all answers, those of the lead-in too, as it cannot be separated."""
     inside = outcome.counted(load, span)
-    good = [one.seconds for one in inside if one.status == OK]
     last = max((one.ended - outcome.began for one in inside), default=span.end)
-    return Window(
-        latencies=good,
-        # In an open loop that the server cannot follow, the answers take longer than the window.
-        seconds=max(last - span.lead, span.counted) if load.is_open else span.counted,
-        answered=sum(one.status == OK for one in outcome.sent),
-        failed=sum(one.status != OK for one in outcome.sent),
-        cpu_seconds=cpu_seconds,
-        generator_cpu_seconds=outcome.cpu_seconds,
-        memory_bytes=memory_bytes,
-    )
+    # In an open loop that the server cannot follow, the answers take longer than the window.
+    seconds = max(last - span.lead, span.counted) if load.is_open else span.counted
+    answered = sum(one.status == OK for one in outcome.sent)
+    good = [one.seconds for one in inside if one.status == OK]
+    failed = len(outcome.sent) - answered
+    return Window(good, seconds, answered, failed, cpu_seconds, outcome.cpu_seconds, memory_bytes)
 
 
 def stable_end(medians: Sequence[float]) -> int | None:
     """Where the latest three consecutive medians within 10 % of each other end (exclusive), or None."""
     for end in range(len(medians), STABLE_WINDOWS - 1, -1):
         last = medians[end - STABLE_WINDOWS : end]
-        if max(last) < float("inf") and max(last) <= (1 + STABLE_WITHIN) * min(last):
+        if max(last) < NEVER and max(last) <= (1 + STABLE_WITHIN) * min(last):
             return end
     return None
 
@@ -82,15 +78,19 @@ def figures(load: Load, windows: Sequence[Window], reference: Sequence[Window]) 
     """The stable windows pooled, or all where none are; comparisons always over the rounds of both."""
     end = stable_end([one.median for one in windows])
     shown = windows if end is None else windows[end - STABLE_WINDOWS : end]
-    latencies = [latency for one in shown for latency in one.latencies] or [float("inf")]
-    p50, p95, p99 = (float(value) for value in np.percentile(latencies, [50, 95, 99], method="higher"))
+    latencies = [latency for one in shown for latency in one.latencies] or [NEVER]
     answers = max(sum(one.answered + one.failed for one in shown), 1)
+    pairs = [(own, other) for own, other in zip(windows, reference, strict=True) if own.latencies and other.latencies]
+    # Throughput by throughput; in an open loop, where the clients set it, the reference's median by ours.
+    speed: Callable[[Window], float] = (lambda one: 1 / one.median) if load.is_open else (lambda one: one.throughput)
+    speeds = [[speed(one) for one in side] for side in zip(*pairs, strict=True)]
+    p50, p95, p99 = map(float, np.percentile(latencies, [50, 95, 99], method="higher"))
     return Figures(
-        p50=p50,
-        p95=p95,
-        p99=p99,
-        over_reference=_over(windows, reference),
-        relative=_relative(load, windows, reference),
+        p50,
+        p95,
+        p99,
+        over_reference=median([own.median - other.median for own, other in pairs]) if pairs else NEVER,
+        relative=ratio(*speeds) if pairs else Interval(0.0, 0.0, 0.0),
         throughput=median([one.throughput for one in shown]),
         cpu_per_request=sum(one.cpu_seconds for one in shown) / answers,
         generator_cpu_per_request=sum(one.generator_cpu_seconds for one in shown) / answers,
@@ -100,23 +100,3 @@ def figures(load: Load, windows: Sequence[Window], reference: Sequence[Window]) 
         stable=end is not None,
         windows=len(windows),
     )
-
-
-def _over(windows: Sequence[Window], reference: Sequence[Window]) -> float:
-    differences = [own.median - other.median for own, other in _answered(windows, reference)]
-    return median(differences) if differences else float("inf")
-
-
-def _relative(load: Load, windows: Sequence[Window], reference: Sequence[Window]) -> Interval:
-    """Throughput by throughput; in an open loop, where the clients set it, the reference's median by ours."""
-    pairs = _answered(windows, reference)
-    if not pairs:
-        return Interval(0.0, 0.0, 0.0)
-    if load.is_open:
-        return ratio([other.median for _, other in pairs], [own.median for own, _ in pairs])
-    return ratio([own.throughput for own, _ in pairs], [other.throughput for _, other in pairs])
-
-
-def _answered(windows: Sequence[Window], reference: Sequence[Window]) -> list[tuple[Window, Window]]:
-    pairs = zip(windows, reference, strict=True)
-    return [(own, other) for own, other in pairs if own.latencies and other.latencies]

@@ -15,8 +15,7 @@ from bench.serving.figures import Figures, Window, figures, stable_end, window
 from bench.statistics import turned
 
 _IDLE_S = 3.0
-# A share of one core. A server that uses more while idle is stopped while it is another one's turn.
-_IDLE_LIMIT = 0.02
+_IDLE_LIMIT = 0.02  # of a core; a server that uses more while idle is stopped while it is another one's turn
 _THAW_S = 0.5
 _PATIENCE_S = 20.0
 
@@ -55,28 +54,24 @@ class Bench:
     """The contenders and the load generator; the first contender is the reference."""
 
     def __init__(
-        self,
-        contenders: Sequence[Contender],
-        send: Send,
-        photo: bytes,
-        sleep: Callable[[float], None] = time.sleep,
+        self, contenders: Sequence[Contender], send: Send, photo: bytes, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._contenders, self._send, self._photo, self._sleep = contenders, send, photo, sleep
-        self.idle = self._idle_shares()
+        before = [contender.processes.cpu_seconds() for contender in contenders]
+        sleep(_IDLE_S)
+        # How much of a core each uses without any request
+        self.idle: dict[Name, float] = {
+            contender.name: (contender.processes.cpu_seconds() - used) / _IDLE_S
+            for contender, used in zip(contenders, before, strict=True)
+        }
         self.frozen_between_turns = [name for name, share in self.idle.items() if share > _IDLE_LIMIT]
-
-    def _idle_shares(self) -> dict[Name, float]:
-        """How much of a core each contender uses without any request."""
-        before = {contender.name: contender.processes.cpu_seconds() for contender in self._contenders}
-        self._sleep(_IDLE_S)
-        after = {contender.name: contender.processes.cpu_seconds() for contender in self._contenders}
-        return {name: (after[name] - before[name]) / _IDLE_S for name in before}
 
     def run(self, plan: Plan, advance: Advance) -> list[Row]:
         """All loads; calls `advance` with the windows that are done or not needed any more."""
+        restless = [one for one in self._contenders if one.name in self.frozen_between_turns]
         try:
-            for contender in self._contenders:
-                self._freeze(contender)
+            for contender in restless:
+                contender.processes.freeze()
             rows = [row for clients in plan.clients for row in self._load(Load.closed(clients), plan, advance)]
             capacity = max((row.figures.throughput for row in rows if row.contender == Name.bare), default=0.0)
             for share in plan.shares:
@@ -84,7 +79,7 @@ class Bench:
                 rows += self._load(load, plan, advance)
             return rows
         finally:
-            for contender in self._contenders:
+            for contender in restless:
                 contender.processes.thaw()
 
     def _load(self, load: Load, plan: Plan, advance: Advance) -> list[Row]:
@@ -102,20 +97,15 @@ class Bench:
         return [Row(load.name, load.rate, name, figures(load, found, reference)) for name, found in windows.items()]
 
     def _window(self, contender: Contender, load: Load, span: Span) -> Window:
-        self._thaw(contender)
-        target = Target(contender.url, self._photo, keep_alive=True, patience_s=_PATIENCE_S)
-        before = contender.processes.cpu_seconds()
-        outcome = self._send(Order(target, load, span))
-        used = contender.processes.cpu_seconds() - before
-        memory = contender.processes.memory_bytes()
-        self._freeze(contender)
-        return window(load, span, outcome, used, memory)
-
-    def _thaw(self, contender: Contender) -> None:
-        if contender.name in self.frozen_between_turns:
-            contender.processes.thaw()
+        processes, stands = contender.processes, contender.name in self.frozen_between_turns
+        if stands:
+            processes.thaw()
             self._sleep(_THAW_S)  # it catches up with its periodic work
-
-    def _freeze(self, contender: Contender) -> None:
-        if contender.name in self.frozen_between_turns:
-            contender.processes.freeze()
+        before = processes.cpu_seconds()
+        outcome = self._send(
+            Order(Target(contender.url, self._photo, keep_alive=True, patience_s=_PATIENCE_S), load, span)
+        )
+        found = window(load, span, outcome, processes.cpu_seconds() - before, processes.memory_bytes())
+        if stands:
+            processes.freeze()
+        return found

@@ -1,14 +1,14 @@
-"""Measured rows as a table, JSON and a plot. Used by `bench.serving`."""
+"""Measurements of servers as a table and a plot. Used by `bench.serving`."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench import command
-from bench.serving.figures import STABLE_WINDOWS, STABLE_WITHIN
+from bench.report import Group, write
+from bench.serving.figures import STABLE_WINDOWS, STABLE_WITHIN, Figures
 from bench.serving.measure import Row
+from bench.statistics import Interval
 
 _COLUMNS = [
     "load", "contender", "p50 ms", "p95", "p99", "over bare ms", "req/s", "x bare (95 %)",
@@ -37,7 +37,7 @@ def _cells(row: Row) -> list[str]:
         f"{found.p99 * 1e3:.1f}",
         f"{found.over_reference * 1e3:+.1f}",
         f"{found.throughput:.1f}",
-        f"{found.relative.value:.2f} ({found.relative.low:.2f}-{found.relative.high:.2f})",
+        found.relative.shown(),
         f"{found.cpu_per_request * 1e3:.1f}",
         f"{found.memory_bytes / 1e6:.0f}",
         str(found.requests),
@@ -45,42 +45,18 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def write(folder: Path, facts: dict[str, str], rows: Sequence[Row]) -> None:
+def save(folder: Path, facts: dict[str, str], rows: Sequence[Row]) -> None:
     """Write serving.json, serving.md and serving.png into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"facts": facts, "rows": [_plain(row) for row in rows]}
-    (folder / "serving.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    (folder / "serving.md").write_text(f"{command.line_of(facts)}\n\n{table(rows)}\n\n{NOTE}\n")
-    _plot(folder / "serving.png", rows)
+    latencies: list[Group] = []
+    speeds: list[Group] = []
+    for load in dict.fromkeys(row.load for row in rows):
+        shown = [(row.contender, "ours" in row.contender, row.figures) for row in rows if row.load == load]
+        latencies.append((load, "p50 to p95, ms", [(name, _to_p95(one), own) for name, own, one in shown]))
+        speeds.append((load, "times as fast as bare", [(name, one.relative, own) for name, own, one in shown]))
+    text = f"{command.line_of(facts)}\n\n{table(rows)}\n\n{NOTE}"
+    write(folder, "serving", {"facts": facts, "rows": list(rows)}, text, [latencies, speeds])
 
 
-def _plain(row: Row) -> dict[str, Any]:
-    figures = {
-        name: None if isinstance(value, float) and math.isinf(value) else value  # nothing was answered
-        for name, value in row.figures._asdict().items()
-    }
-    return {**row._asdict(), "figures": {**figures, "relative": row.figures.relative._asdict()}}
-
-
-def _plot(path: Path, rows: Sequence[Row]) -> None:
-    from matplotlib.figure import Figure
-
-    loads = list(dict.fromkeys(row.load for row in rows))
-    figure = Figure(figsize=(3 * len(loads), 5.2), layout="tight")
-    spots = figure.subplots(2, len(loads), sharey=True, squeeze=False)
-    for latencies, speeds, load in zip(*spots, loads, strict=True):
-        shown = [row for row in rows if row.load == load]
-        names, colors = [row.contender for row in shown], ["C0" if "ours" in row.contender else "0.6" for row in shown]
-        latencies.barh(names, [_milliseconds(row.figures.p50) for row in shown], color=colors)
-        latencies.plot([_milliseconds(row.figures.p95) for row in shown], names, "|", color="0.2", markersize=9)
-        latencies.set_xlabel("p50 (bar) and p95 (line), ms", fontsize=8)
-        latencies.tick_params(labelsize=8)
-        latencies.set_title(load, fontsize=9)
-        label = "p50, bare / own" if shown[0].rate else "throughput, own / bare"
-        command.bars(speeds, names, [row.figures.relative for row in shown], colors, label)
-    spots[0][0].invert_yaxis()  # shared, so it turns them all
-    figure.savefig(path, dpi=120)
-
-
-def _milliseconds(seconds: float) -> float:
-    return seconds * 1e3 if math.isfinite(seconds) else 0.0
+def _to_p95(found: Figures) -> Interval:
+    p50, p95 = (seconds * 1e3 if math.isfinite(seconds) else 0.0 for seconds in (found.p50, found.p95))
+    return Interval(p50, p50, p95)

@@ -49,6 +49,11 @@ class ServeBackendClient:
         """Whether the backend last reported that it can answer, and Serve still knows a replica of it."""
         return self.watch.is_ready
 
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """The weights of the replicas that take traffic; the last known ones while it is down, empty before that."""
+        return self.watch.fingerprints
+
     async def detect(
         self,
         data: bytes,

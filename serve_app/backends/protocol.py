@@ -40,6 +40,11 @@ class BackendClient(Protocol):
         """Whether the backend last reported that it can answer."""
         ...
 
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """The weights of the replicas that take traffic; the last known ones while it is down, empty before that."""
+        ...
+
     async def detect(
         self,
         data: bytes,

@@ -16,12 +16,11 @@ from bench.load.plan import Span
 from bench.processes import of_each
 from bench.service import ROOT
 from bench.serving.__main__ import run
-from bench.serving.contenders import Name, Setup
+from bench.serving.contenders import Name
 from bench.serving.measure import Plan
 
 pytestmark = pytest.mark.integration
 
-PHOTO = ROOT / "demo/photos/scene-3.jpg"
 SHORT = Plan([2], [0.5], warm_up=Span(0.0, 0.3), span=Span(0.1, 0.5), rounds=3)
 MARK = "DETECT_AB_SMOKE"
 
@@ -53,8 +52,7 @@ def until_none_carries(mark: str) -> list[psutil.Process]:
 
 def test_it_measures_ours_beside_bare(tmp_path: Path, mark: str, capsys: pytest.CaptureFixture[str]) -> None:
     names = [Name.bare, Name.ours_simple]
-    setup = Setup(threads=2, photo=PHOTO.read_bytes(), environments=tmp_path / "peers")
-    rows = run(names, setup, SHORT, tmp_path / "out")
+    rows = run(names, SHORT, tmp_path / "out")
 
     printed = capsys.readouterr().out
     assert "left out none" in printed

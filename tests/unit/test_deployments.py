@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import sys
 import threading
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from serve_app.errors import (
     Overloaded,
     TooLarge,
 )
-from serve_app.schemas import DetectionResult, Options
+from serve_app.schemas import BackendStatus, DetectionResult, Options
 from serve_app.settings import BackendSettings, LimitSettings, parse
 from tests.unit.detection.hostile import flat_jpeg, scan_bomb
 from tests.unit.virtual_time import VirtualClock
@@ -63,7 +64,7 @@ class FakeDetector:
         self.started = threading.Semaphore(0)
         self.go_on = threading.Event()
         self.go_on.set()
-        self.raises: Exception | None = None
+        self.raises: BaseException | None = None
         self.together: threading.Barrier | None = None
         self.most_at_once = 0
         self._inside = 0
@@ -95,7 +96,7 @@ class FakeDeployment(BackendDeployment):
         self.clock = VirtualClock()
         super().__init__(LimitSettings(), clock=self.clock)
         self.detector = FakeDetector()
-        self.raises: Exception | None = None
+        self.raises: BaseException | None = None
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
         return "put it right"
@@ -169,9 +170,8 @@ def test_a_loaded_deployment_says_what_it_runs_and_answers(deployment: FakeDeplo
         ),
     ],
 )
-def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(
-    deployment: FakeDeployment, error: Exception, reason: str
-) -> None:
+def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(error: Exception, reason: str) -> None:
+    deployment = FakeDeployment()
     deployment.raises = error
     deployment.reconfigure(RELOAD)
     assert status(deployment) == ("unavailable", reason)
@@ -184,11 +184,20 @@ def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(
     asyncio.run(detect(deployment))
 
 
-def test_an_engine_that_fails_its_warm_up_is_not_ready(deployment: FakeDeployment) -> None:
+def test_an_engine_that_fails_its_warm_up_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    deployment = FakeDeployment()
     deployment.detector.raises = RuntimeError("no kernel")
     deployment.reconfigure(RELOAD)
     assert status(deployment)[0] == "unavailable"
-    assert "no kernel" not in status(deployment)[1]  # the log has it, with its traceback
+    assert "no kernel" not in status(deployment)[1]
+    assert "RuntimeError: no kernel" in caplog.text
+
+
+def test_a_name_that_is_no_utf8_still_makes_a_status() -> None:
+    deployment = FakeDeployment()
+    deployment.raises = OSError("cannot open model\udcff.onnx")  # as Python names a file whose name is Latin-1
+    deployment.reconfigure(RELOAD)
+    assert "cannot open model\\udcff.onnx" in status(deployment)[1]
 
 
 def test_a_deployment_before_its_first_configuration_is_unavailable() -> None:
@@ -329,6 +338,13 @@ def test_an_engine_that_hangs_fails_the_health_check_until_it_comes_back(deploym
         assert (await deployment.status()).state == "ready"
 
     asyncio.run(go())
+
+
+def test_serve_is_told_the_status_as_plain_values(deployment: FakeDeployment) -> None:
+    told = asyncio.run(deployment.record_routing_stats())
+    assert BackendStatus.model_validate(told) == asyncio.run(deployment.status())
+    assert json.loads(json.dumps(told)) == told
+    assert told["state"] == "ready"
 
 
 @pytest.mark.parametrize(

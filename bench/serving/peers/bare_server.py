@@ -14,22 +14,21 @@ from starlette.routing import Route
 
 from bench.serving.peers.detector import WORKERS, Detector, port
 
-# As in our ONNX backend: those in the engine, one image being prepared, one answer being written.
-_THREADS = WORKERS + 2
+_THREADS = (
+    WORKERS + 2
+)  # as in our ONNX backend: those in the engine, one image being prepared, one answer being written
 
 
 def build() -> Starlette:
     """The application around a loaded detector."""
-    detector = Detector(inferences_at_once=WORKERS)
-    workers = ThreadPoolExecutor(_THREADS)
+    detector, workers = Detector(inferences_at_once=WORKERS), ThreadPoolExecutor(_THREADS)
 
     def answer(data: bytes) -> str:
         return detector.detect(data).model_dump_json(include={"image", "detections"})
 
     async def detect(request: Request) -> Response:
-        data = await request.body()
         # In a thread, so that the event loop reads the next body meanwhile.
-        content = await asyncio.get_running_loop().run_in_executor(workers, answer, data)
+        content = await asyncio.get_running_loop().run_in_executor(workers, answer, await request.body())
         return Response(content, media_type="application/json")
 
     return Starlette(routes=[Route("/detect", detect, methods=["POST"])])

@@ -7,15 +7,10 @@ from bentoml.validators import ContentType  # type: ignore[import-not-found]
 
 from bench.serving.peers.detector import WORKERS, Detector, port
 
-_OPTIONS: dict[str, Any] = {
-    "workers": WORKERS,
-    "traffic": {"timeout": 60},
-    "metrics": {"enabled": False},
-    "logging": {"access": {"enabled": False}},
-}
+_QUIET: Any = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 
 
-@bentoml.service(**_OPTIONS)
+@bentoml.service(workers=WORKERS, traffic={"timeout": 60}, **_QUIET)
 class Detect:
     """One endpoint; the positional-only argument makes it take the raw body."""
 

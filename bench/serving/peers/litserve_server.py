@@ -9,7 +9,7 @@ from bench.serving.peers.detector import WORKERS, Detector, port
 
 
 class DetectApi(litserve.LitAPI):  # type: ignore[misc]
-    """The four verbs of LitServe; the raw body reaches the worker as it is."""
+    """The verbs of LitServe; the raw body reaches the worker as it is, and LitServe makes the JSON."""
 
     def setup(self, device: str) -> None:
         """Load, once in each worker."""
@@ -22,10 +22,6 @@ class DetectApi(litserve.LitAPI):  # type: ignore[misc]
     def predict(self, data: bytes) -> dict[str, Any]:
         """The whole way of an image."""
         return self.detector.answer(data)
-
-    def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """LitServe makes the JSON."""
-        return output
 
 
 if __name__ == "__main__":

@@ -24,21 +24,10 @@ class DetectRuntime(MLModel):  # type: ignore[misc]
         return await asyncio.to_thread(self.detector.answer, image)
 
 
-def _settings() -> Settings:
-    return Settings(
-        host="127.0.0.1",
-        http_port=port(),
-        grpc_port=port(1),
-        metrics_port=port(2),
-        parallel_workers=WORKERS,
-        debug=False,
-        gzip_enabled=False,
-    )
-
-
 async def _serve(name: str) -> None:
-    model = ModelSettings(name="detect", implementation=f"{name}.{DetectRuntime.__name__}")
-    await MLServer(_settings()).start([model])
+    ports = {"http_port": port(), "grpc_port": port(1), "metrics_port": port(2)}
+    settings = Settings(host="127.0.0.1", **ports, parallel_workers=WORKERS, debug=False, gzip_enabled=False)
+    await MLServer(settings).start([ModelSettings(name="detect", implementation=f"{name}.{DetectRuntime.__name__}")])
 
 
 if __name__ == "__main__":

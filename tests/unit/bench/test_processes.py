@@ -85,8 +85,8 @@ def test_each_process_has_a_part(name: str, title: str, part: str) -> None:
 
 
 def test_processor_time_is_of_those_that_lived_all_the_time() -> None:
-    before = {1: Used("router", 1.0), 2: Used("backend", 5.0), 3: Used("router", 0.5)}
-    after = {1: Used("router", 1.5), 3: Used("router", 0.75), 4: Used("backend", 9.0)}
+    before: Used = {(1, "router"): 1.0, (2, "backend"): 5.0, (3, "router"): 0.5}
+    after: Used = {(1, "router"): 1.5, (3, "router"): 0.75, (4, "backend"): 9.0}
     found = cpu_between(before, after)
     assert found["router"] == 0.75
     assert sum(found.values()) == 0.75

@@ -31,7 +31,7 @@ def test_lost_detections_are_not_hidden_behind_a_small_deviation() -> None:
 
 def test_json_and_plot_are_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    report.write(tmp_path / "new", {"cpu": "one"}, PEAK, ROWS)
+    report.save(tmp_path / "new", {"cpu": "one"}, PEAK, ROWS)
     content = json.loads((tmp_path / "new" / "engines.json").read_text())
     assert content["machine"] == {"cpu": "one"}
     assert content["rows"][1]["ratio"] == {"value": 2.31, "low": 2.2, "high": 2.4}

@@ -166,6 +166,26 @@ def test_connections_are_kept_where_the_target_says_so(answer: bytes) -> None:
     assert server.bodies == [len(BODY)] * 20
 
 
+def test_a_request_has_its_headers_and_a_connection_of_its_own_unless_told_to_keep_it() -> None:
+    heads: list[bytes] = []
+
+    class Noting(Server):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readexactly(len(BODY))
+            writer.write(ANSWER)
+            writer.close()
+
+    with running(Noting(ANSWER).serve) as target:
+        target = target._replace(headers={"X-Backend": "onnx"}, path="/detect?threshold=0.05", keep_alive=False)
+        sent = send(target, 3)
+    assert [one.status for one in sent] == [OK] * 3
+    assert len(heads) == 3
+    for head in heads:
+        assert head.startswith(b"POST /detect?threshold=0.05 HTTP/1.1\r\n")
+        assert {b"X-Backend: onnx", b"Connection: close", b"Content-Length: 400000"} <= set(head.split(b"\r\n"))
+
+
 def test_a_server_that_closes_after_each_answer_gets_a_new_connection() -> None:
     server = Server(CLOSING)
     with running(server.serve) as target:
@@ -207,6 +227,15 @@ def test_the_list_of_a_with_block_grows_while_the_clients_send() -> None:
     with running(server.serve) as target, clients(target, 2) as sent:
         server.enough.wait()
         assert len(sent) >= 3  # of five requests at most two have no answer yet
+    assert len(sent) == len(server.bodies)
+
+
+def test_a_with_block_may_send_at_a_rate_instead() -> None:
+    server = Server(ANSWER)
+    with running(server.serve) as target, clients(target, rate=1000) as sent:
+        server.enough.wait()
+    due = sorted(one.due for one in sent)
+    assert [one - due[0] for one in due] == pytest.approx([number / 1000 for number in range(len(due))])
     assert len(sent) == len(server.bodies)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.load.plan import NO_ANSWER, OK, Answer, Load, Outcome, Sent, Span, Target, arrivals
+from bench.load.plan import NO_ANSWER, OK, Answer, Load, Outcome, Sent, Span, arrivals
 
 SPAN = Span(lead=1.0, counted=2.0)
 PROBLEM = {"content-type": "application/problem+json", "retry-after": "1"}
@@ -37,16 +37,6 @@ def test_loads_have_names_for_the_table() -> None:
     assert [Load.closed(1).name, Load.closed(8).name] == ["1 client", "8 clients"]
     assert Load.open("half", 10).is_open
     assert not Load.closed(1).is_open
-
-
-def test_a_request_is_complete_and_closes_its_connection_unless_told_to_keep_it() -> None:
-    target = Target("http://127.0.0.1:8000", b"photo", {"X-Backend": "onnx"}, "/detect?threshold=0.05")
-    head, _, body = target.request().partition(b"\r\n\r\n")
-    assert body == b"photo"
-    first, *headers = head.decode().split("\r\n")
-    assert first == "POST /detect?threshold=0.05 HTTP/1.1"
-    assert set(headers) == {"Host: 127.0.0.1:8000", "Content-Length: 5", "X-Backend: onnx", "Connection: close"}
-    assert b"Connection" not in target._replace(keep_alive=True).request()
 
 
 def test_a_record_says_who_answered() -> None:

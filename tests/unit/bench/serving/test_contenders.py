@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.serving import contenders, environments
-from bench.serving.contenders import Name, Reply, Setup, require_same
+from bench.serving import contenders
+from bench.serving.contenders import PINS, Name, Reply, require_same, version_of
 from serve_app.errors import ConfigurationError
 from serve_app.schemas import Box, Detection, ImageSize
 
@@ -33,50 +33,30 @@ def test_other_work_is_named(reply: Reply, reason: str) -> None:
         require_same(REFERENCE, reply)
 
 
-def test_a_server_that_ends_says_its_last_words(tmp_path: Path) -> None:
-    """No engine runs on zero threads."""
-    setup = Setup(threads=0, photo=b"", environments=tmp_path)
-    with pytest.raises(ConfigurationError, match="it ended while starting"), contenders.running(Name.bare, setup):
+def test_a_server_that_ends_says_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "THREADS", 0)  # no engine runs on zero threads
+    with pytest.raises(ConfigurationError, match="it ended while starting"), contenders.running(Name.bare):
         pass
 
 
-def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands: list[list[str]] = []
-
-    def run(command: list[str], failure: str) -> None:
-        commands.append(command)
-        python = tmp_path / "litserve/bin/python"
-        python.parent.mkdir(parents=True, exist_ok=True)
-        python.touch()
-
-    monkeypatch.setattr(environments, "_run", run)
-    assert environments.python_of("litserve", tmp_path) == tmp_path / "litserve/bin/python"
-    assert len(commands) == 2
-    environments.python_of("litserve", tmp_path)
-    assert len(commands) == 2
-
-
-def test_a_peer_that_cannot_be_installed_gives_pips_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def venv(command: list[str], failure: str) -> None:
-        python = tmp_path / "litserve/bin/python"
-        if python.exists():
-            real_run([str(python)], failure)
-            return
-        python.parent.mkdir(parents=True)
-        python.write_text("#!/bin/sh\necho a list of versions >&2\necho ERROR: No matching distribution >&2\nexit 1\n")
-        python.chmod(0o700)
-
-    real_run = environments._run
-    monkeypatch.setattr(environments, "_run", venv)
-    with pytest.raises(ConfigurationError, match="pip failed: ERROR: No matching"):
-        environments.python_of("litserve", tmp_path)
+def test_a_peer_without_an_environment_is_left_out_with_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "WORK", tmp_path)
+    own = tmp_path / "peers/litserve"
+    with pytest.raises(ConfigurationError) as caught, contenders.running(Name.litserve):
+        pass
+    assert caught.value.detail == (
+        f"it has no environment; run: python -m venv {own} && "
+        f"{own}/bin/python -m pip install -r bench/serving/peers/litserve.txt"
+    )
 
 
 @pytest.mark.parametrize("peer", ["litserve", "bentoml", "mlserver"])
 def test_peers_are_pinned_exactly_and_share_our_engine(peer: str) -> None:
-    pins = [line.split()[0] for line in (environments.PINS / f"{peer}.txt").read_text().splitlines() if line[:1] != "#"]
+    pins = [line.split()[0] for line in (PINS / f"{peer}.txt").read_text().splitlines() if line[:1] != "#"]
     ours = Path("constraints.txt").read_text().splitlines()
     assert all("==" in pin for pin in pins)
     shared = ("numpy", "onnxruntime", "pillow", "pydantic", "scipy")
-    assert environments.version_of(peer)[0].isdigit()
+    assert version_of(Name(peer))[0].isdigit()
     assert {pin for pin in pins if pin.partition("==")[0] in shared} <= set(ours)

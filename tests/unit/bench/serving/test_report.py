@@ -38,7 +38,7 @@ def test_refused_requests_are_shown() -> None:
 
 
 def test_files_are_written_and_can_be_read_again(tmp_path: Path) -> None:
-    report.write(tmp_path / "out", FACTS, ROWS)
+    report.save(tmp_path / "out", FACTS, ROWS)
     document = (tmp_path / "out/serving.md").read_text()
     assert document.startswith("cores 2, photo 242 kB\n")
     assert report.table(ROWS) in document
