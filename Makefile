@@ -79,6 +79,6 @@ test: check export unit
 	$(BIN)/python -m pytest --mode fast $(ONCE_MORE) $(FRONT_END_TESTS)
 	@command -v promtool >/dev/null || echo "left out: every test that needs Prometheus; to run them too: apt-get install prometheus"
 
-# make chaos   kill, freeze and overload a service of its own (8 to 15 minutes); rewrites the tables of docs/reliability.md
+# make chaos   kill, hang and overload a service of its own (10 to 18 minutes); rewrites the tables of docs/reliability.md
 chaos: $(DEV_STAMP) export
 	$(BIN)/python -m bench.chaos

@@ -77,7 +77,7 @@ class Service:
 
         # While Serve applies new limits, a backend has no replica for a moment. Only after that is `/readyz` of use.
         deploy.wait_until(self.node, lambda _: self.application()["status"] == "RUNNING", _READY_TIMEOUT_S)
-        return deploy.wait_until(self.node, done, _READY_TIMEOUT_S)
+        return deploy.wait_until(self.node, done, _READY_TIMEOUT_S, backends_take_it=ready)
 
     def readyz(self) -> dict[str, Any]:
         """The state the router reports."""

@@ -13,7 +13,8 @@ def is_current(request: Request) -> bool:
 
     Raises ConfigurationError when the checkpoint itself cannot be read.
     """
-    fingerprint = checkpoint.fingerprint(checkpoint.resolve(request.checkpoint, request.revision))
+    source = checkpoint.resolve(request.checkpoint, request.revision)
+    spec, fingerprint = checkpoint.read_spec(source), checkpoint.fingerprint(source)
     try:
         with artifact.locked(request.out):
             manifest = artifact.load_manifest(request.out, "")
@@ -22,4 +23,4 @@ def is_current(request: Request) -> bool:
         return False
     found = manifest.parity
     within = found is not None and max(found.score_deviation, found.box_deviation) <= request.tolerance
-    return within and manifest.precision == request.precision
+    return within and manifest.spec == spec and manifest.precision == request.precision

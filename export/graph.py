@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import YolosForObjectDetection
 from transformers.models.yolos.modeling_yolos import YolosLayer
 
+from serve_app.detection.engines import torch as torch_engine
 from serve_app.detection.model import artifact
 from serve_app.detection.spec import BOXES, LOGITS, MID_POSITIONS, PIXELS, POSITIONS, ModelSpec
-from serve_app.errors import ConfigurationError, one_line
 
 
 class YolosGraph(nn.Module):
@@ -69,16 +69,8 @@ class YolosGraph(nn.Module):
 
 
 def load_model(folder: Path) -> YolosForObjectDetection:
-    """Load the checkpoint in fp32 from safetensors, ready to trace. Raises ConfigurationError for damaged weights."""
-    try:
-        model: YolosForObjectDetection = YolosForObjectDetection.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
-        )
-    except Exception as error:  # for a damaged file the libraries raise many unrelated types
-        reason = one_line(error)
-        raise ConfigurationError(f"checkpoint {folder} cannot be loaded ({reason}); fetch its weights again") from error
-    model.train(False)
-    return model
+    """The checkpoint in fp32, ready to trace. Raises ConfigurationError for weights that are damaged or not whole."""
+    return torch_engine.load_model(folder, torch.float32)
 
 
 def write_positions(model: YolosForObjectDetection, path: Path) -> None:

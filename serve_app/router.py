@@ -26,6 +26,7 @@ from serve_app.settings import LimitSettings
 from serve_app.traffic.accounting import Outcome
 from serve_app.traffic.breaker import Breaker
 from serve_app.traffic.dispatch import Dispatcher
+from serve_app.traffic.lane import Lane
 from serve_app.traffic.policy import PolicyInForce
 from serve_app.traffic.shadow import Shadow
 
@@ -48,9 +49,9 @@ class Router:
             "torch": ServeBackendClient("torch", torch),
             "onnx": ServeBackendClient("onnx", onnx),
         }
-        self._breakers = {name: Breaker() for name in self._backends}
+        self._lanes = {name: Lane(backend, Breaker()) for name, backend in self._backends.items()}
         self._admission = Admission(self._metrics.overloaded)
-        self._dispatcher = Dispatcher(self._policy, self._backends, self._breakers, self._metrics)
+        self._dispatcher = Dispatcher(self._policy, self._lanes, self._metrics)
         self._shadow = Shadow(self._backends, self._metrics)
         self._application = serve.get_replica_context().app_name
         loop = asyncio.get_running_loop()
@@ -69,7 +70,7 @@ class Router:
             admission=self._admission,
             dispatcher=self._dispatcher,
             shadow=self._shadow,
-            readiness=lambda: readiness(self._policy, watches, self._breakers),
+            readiness=lambda: readiness(self._policy, watches, self._lanes, self._dispatcher.barred),
             metrics_page=self._page.page,
         )
 
@@ -82,8 +83,10 @@ class Router:
             self._metrics.policy(self._policy.current.onnx_fraction, rejected=self._policy.error is not None)
             for name, backend in self._backends.items():
                 self._metrics.backend(name, backend.watch.status)
+                rejected = backend.watch.status.configuration_error is not None
+                self._metrics.replicas(name, backend.watch.unavailable, rejected)
                 self._metrics.inflight(name, backend.under_way)
-                self._metrics.breaker(name, self._breakers[name].is_open)
+                self._metrics.breaker(name, self._lanes[name].breaker.is_open)
             await asyncio.sleep(_GAUGE_PERIOD_S)
 
     async def _families(self) -> list[Metric]:

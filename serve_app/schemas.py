@@ -101,11 +101,15 @@ class Problem(_Wire):
 
 
 class BackendStatus(_Wire):
-    """What one backend says of itself; `reason` holds the remedy when it is unavailable."""
+    """What one backend says of itself; `reason` holds the remedy when it is unavailable.
+
+    `configuration_error` says why the latest configuration was refused, with the remedy; the one before is in force.
+    """
 
     state: Literal["ready", "starting", "unavailable"]
     reason: str | None = None
-    reload: int | None = Field(None, description="The `reload` of the configuration that led to this state.")
+    configuration_error: str | None = None
+    reload: int | None = Field(None, description="The `reload` of the latest configuration, taken or refused.")
     fingerprint: str | None = None
     engine: str | None = None
     device: str | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from serve_app.errors import ConfigurationError
 from serve_app.explain import explain
@@ -11,10 +11,12 @@ from serve_app.explain import explain
 DEFAULT_CHECKPOINT = "demo/checkpoint"
 DEFAULT_ARTIFACT = "artifacts/demo"
 INFERENCE_LIMIT_S = 60.0  # a YOLOS-small takes 1 to 3 s on two cores
+LONGEST_AUTO_S = 10.0  # of arm_timeout_s
+MOST_SECONDS = 3600
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Engine = Literal["onnxruntime", "openvino"]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)]
 
 
 class _Settings(BaseModel):
@@ -37,24 +39,57 @@ class TrafficPolicy(_Settings):
     onnx_fraction: Fraction = Field(0.0, description="Share of requests assigned to ONNX; 0 is the rollback.")
     experiment: str = Field("default", min_length=1, max_length=64, description="Salt of the sticky assignment.")
     sticky_header: str = Field("x-client-id", pattern=r"^[A-Za-z0-9-]{1,64}$", description="Header with a client key.")
-    fallback: bool = Field(True, description="Let the other backend answer when the assigned one fails.")
+    fallback: Literal[True, False, "always"] = Field(
+        True,
+        description="Who answers when the assigned backend fails: true is the other one, ONNX only while onnx_fraction "
+        "is over 0; always is the other one at any share; false is nobody.",
+    )
+    allow_different_weights: bool = Field(
+        False, description="Let ONNX carry traffic while its fingerprint differs from Torch's."
+    )
     shadow_fraction: Fraction = Field(0.0, description="Share of requests also sent to the other backend.")
     shadow_noise_share: Fraction = Field(0.1, description="Share of those sent back to Torch: the noise floor.")
     shadow_concurrency: int = Field(1, ge=1, le=64, description="Shadow calls under way at once; more are dropped.")
     allow_override: bool = Field(False, description="Honour the X-Backend request header.")
     deadline_s: Seconds = Field(30.0, description="Longest time a request may take.")
-    arm_timeout_s: Seconds = Field(10.0, description="Longest time for the assigned backend before the other one.")
-    max_inflight: int = Field(12, ge=1, le=10_000, description="Requests being answered at once; more get 503.")
+    arm_timeout_s: float | Literal["auto"] = Field(
+        "auto",
+        description="Longest time for the assigned backend before the other one, in seconds; auto follows what the "
+        "backend usually takes.",
+    )
+    max_inflight: int = Field(
+        12, ge=1, le=10_000, description="Requests under way at one backend, from one router; more get 503."
+    )
     max_uploads: int = Field(64, ge=1, le=10_000, description="Bodies being received at once; more get 503.")
     log_requests: bool = Field(False, description="Write one log line per request.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+
+    @field_validator("arm_timeout_s", mode="before")
+    @classmethod
+    def _seconds_or_auto(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value == "auto" or (number and 0 < value <= MOST_SECONDS):
+            return value
+        raise ValueError(f"give seconds (over 0, at most {MOST_SECONDS}) or auto, not {value!r}")
+
+    @property
+    def longest_attempt_s(self) -> float:
+        """`arm_timeout_s` where it is a number, else the most that `auto` may come to."""
+        return min(LONGEST_AUTO_S, self.deadline_s / 2) if self.arm_timeout_s == "auto" else self.arm_timeout_s
 
 
 class LimitSettings(_Settings):
     """What a client may send. Part of the application's `args`."""
 
     max_body_bytes: int = Field(20_000_000, ge=1_000, description="Largest request body.")
-    max_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded, width times height.")
+    max_side: int = Field(65_535, ge=1, description="Longest width or height of an image.")
+    max_decode_bytes: int = Field(
+        256_000_000,
+        ge=10_000_000,
+        description="Memory for the pixels of all images that one replica decodes at once. A JPEG that would take more "
+        "alone is decoded reduced; other images are refused.",
+    )
     body_timeout_s: Seconds = Field(15.0, description="Longest time a client may take to send its body.")
 
 

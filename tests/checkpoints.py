@@ -3,8 +3,10 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import YolosConfig, YolosForObjectDetection
 
 from export.quantize import quantize
@@ -25,22 +27,24 @@ PARITY = Parity(
 )  # fmt: skip
 
 
-def make(folder: Path, mid: bool, seed: int = 0, activation: str = "gelu") -> Path:
-    """Write a checkpoint whose answers vary with the image, the grid and the position embeddings."""
+def make(folder: Path, mid: bool, seed: int = 0, **changes: Any) -> Path:
+    """Write a checkpoint whose answers vary with the image, the grid and the position embeddings.
+
+    `changes` are to its YolosConfig.
+    """
     torch.manual_seed(seed)
-    config = YolosConfig(
-        hidden_size=32,
-        hidden_act=activation,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=[64, 96],
-        num_detection_tokens=TOKENS,
-        use_mid_position_embeddings=mid,
-        id2label=dict(enumerate(LABELS)),
-        label2id={name: index for index, name in enumerate(LABELS)},
-    )
-    model = YolosForObjectDetection(config)
+    config: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": [64, 96],
+        "num_detection_tokens": TOKENS,
+        "use_mid_position_embeddings": mid,
+        "id2label": dict(enumerate(LABELS)),
+        "label2id": {name: index for index, name in enumerate(LABELS)},
+    }
+    model = YolosForObjectDetection(YolosConfig(**config | changes))
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if "position" in name or "token" in name:
@@ -49,8 +53,22 @@ def make(folder: Path, mid: bool, seed: int = 0, activation: str = "gelu") -> Pa
                 weights.normal_(std=1.5 * weights[0].numel() ** -0.5)
     model.save_pretrained(folder)
     size = {"shortest_edge": SPEC.resize.shortest_edge, "longest_edge": SPEC.resize.longest_edge}
-    (folder / "preprocessor_config.json").write_text(json.dumps({"size": size}))
+    write_preprocessor(folder, {"size": size})
     return folder
+
+
+def write_preprocessor(folder: Path, content: dict[str, Any]) -> None:
+    """Write the preprocessor_config.json of the checkpoint in `folder`."""
+    (folder / "preprocessor_config.json").write_text(json.dumps(content))
+
+
+def without_tensor(checkpoint: Path, target: Path, name: str) -> Path:
+    """A copy of a checkpoint that lacks one tensor."""
+    shutil.copytree(checkpoint, target)
+    tensors = load_file(target / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    return target
 
 
 def export(checkpoint: Path, target: Path) -> Path:

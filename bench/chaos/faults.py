@@ -1,10 +1,10 @@
-"""Faults under load: replicas killed and frozen, routers killed. Used by `bench.chaos` and the integration tests."""
+"""Faults under load: replicas and routers killed, backends that hang. Used by `bench.chaos` and integration tests."""
 
 import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from bench.statistics import quantile
 from serve_app.local import deploy
 
 CLIENTS = 8
+LATE_S = 1.0
 DEADLINE_S = 0.5
 _BACKENDS = {"OnnxDeployment": "onnx", "TorchDeployment": "torch"}
 _RECOVERY_TIMEOUT_S = 600.0
@@ -39,6 +40,16 @@ class Round(NamedTuple):
         return [sent for sent in self.sent if sent.status != OK]
 
     @property
+    def refused(self) -> int:
+        """How many of those were told when to come back."""
+        return sum(sent.retry_after for sent in self.failed)
+
+    @property
+    def late(self) -> int:
+        """Requests that took more than `LATE_S` seconds."""
+        return sum(sent.seconds > LATE_S for sent in self.sent)
+
+    @property
     def rescued(self) -> int:
         """Requests that the other backend answered."""
         return sum(sent.assigned != sent.backend for sent in self.sent)
@@ -50,11 +61,12 @@ class Round(NamedTuple):
 
 # Strikes, waits until all is as before, and returns when it struck and the seconds of the recovery.
 Fault = Callable[[list[Sent]], tuple[float, float]]
+Hang = AbstractContextManager[None]
 
 
-def _under_load(name: str, target: Target, faults: Iterable[Fault]) -> Round:
+def _under_load(name: str, target: Target, faults: Iterable[Fault], rate: float = 0.0) -> Round:
     struck, recoveries = [], []
-    with clients(target, CLIENTS) as sent:
+    with clients(target, CLIENTS, rate) as sent:
         for fault in faults:
             time.sleep(_QUIET_S)
             at, recovery_s = fault(sent)
@@ -88,22 +100,34 @@ def _is_replaced(service: Service, backend: str, pid: int) -> bool:
     return found.get("state") == "ready" and found["pid"] != pid
 
 
-def freeze_replicas(service: Service, target: Target, victims: Iterable[str], seconds: float) -> Round:
-    """SIGSTOP each replica for a while: a hang, which only `arm_timeout_s` can tell from slowness.
+def hang(
+    service: Service,
+    target: Target,
+    rate: float,
+    victim: str,
+    share: float,
+    seconds: float,
+    how: Callable[[str], Hang] | None = None,
+) -> Round:
+    """Let a backend with that share of the traffic hang for a while, under the shipped policy.
 
-    Its recovery is counted from the end of the freeze.
+    `rate` requests per second come, whatever comes back; one backend must be able to answer them all.
+    By default its replica is stopped with SIGSTOP. Its recovery is counted from the end of the hang.
     """
-    service.deploy(Router=_EVEN | {"arm_timeout_s": 2.0})
+    backend = _BACKENDS[victim]
+    service.deploy(Router={"onnx_fraction": share if backend == "onnx" else 1 - share})
 
-    def freeze(victim: str, sent: list[Sent]) -> tuple[float, float]:
-        pids, began = service.pids()[victim], time.monotonic()
-        with _frozen(pids):
+    def strike(sent: list[Sent]) -> tuple[float, float]:
+        _wait(lambda: any(one.backend == backend for one in sent))
+        began = time.monotonic()
+        with how(backend) if how else _frozen(service.pids()[victim]):
             time.sleep(seconds)
         thawed = time.monotonic()
-        _wait(lambda: any(one.backend == _BACKENDS[victim] for one in sent if one.due > thawed))
+        _wait(lambda: any(one.backend == backend for one in sent if one.due > thawed))
         return began, time.monotonic() - thawed
 
-    return _under_load("SIGSTOP of a replica", target, [partial(freeze, victim) for victim in victims])
+    name = f"{'engine' if how else 'SIGSTOP'} of {backend}, {share:.0%} of the traffic"
+    return _under_load(name, target, [strike], rate)
 
 
 def kill_routers(service: Service, target: Target, times: int) -> Round:

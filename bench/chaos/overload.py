@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import psutil
 
 from bench.load.generator import carry_out, clients
 from bench.load.plan import OK, Load, Order, Sent, Span, Target
+from bench.processes import of_each
 from bench.service import Service
 from bench.statistics import quantile
 
@@ -61,7 +62,7 @@ def overload(service: Service, target: Target, seconds: float, slack: float = 2.
     lasted = max(one.ended for one in sent) - min(one.due for one in sent)
     capacity = sum(one.status == OK for one in sent) / lasted
     service.deploy(Router={"onnx_fraction": 0.5})
-    with _resident_bytes(service) as readings:
+    with resident_bytes(service, sum) as readings:
         storm = Order(target, Load.open("storm", TIMES_CAPACITY * capacity), Span(0.0, seconds))
         in_storm = carry_out(storm).sent
     recovery_s = _until_normal(target, slack * quantile([one.seconds for one in alone], 0.5))
@@ -93,14 +94,14 @@ def _until_normal(
 
 
 @contextmanager
-def _resident_bytes(service: Service) -> Iterator[list[int]]:
-    """The memory of router and backends together, read before and periodically during a `with` block."""
+def resident_bytes(service: Service, figure: Callable[[Iterable[int]], int]) -> Iterator[list[int]]:
+    """A figure of the memory of router and backends, read before and periodically during a `with` block."""
     readings: list[int] = []
     over = threading.Event()
 
     def read() -> None:
         pids = [pid for pids in service.pids().values() for pid in pids]
-        readings.append(sum(psutil.Process(pid).memory_info().rss for pid in pids))
+        readings.append(figure(of_each(map(psutil.Process, pids), lambda one: int(one.memory_info().rss))))
 
     def read_on() -> None:
         while not over.wait(_MEMORY_PERIOD_S):

@@ -1,23 +1,30 @@
 """Writes the tables of docs/reliability.md between their marks. Used by `bench.chaos`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.chaos.faults import DEADLINE_S, Round
+from bench.chaos.faults import DEADLINE_S, LATE_S, Round
 from bench.chaos.overload import TIMES_CAPACITY, Overload
+from bench.chaos.worst import Worst
 from bench.command import markdown
 from bench.load.plan import Sent
 from bench.statistics import quantile
 
 _BEGIN, _END = "<!-- make chaos: begin -->", "<!-- make chaos: end -->"
 _FAULTS = ["fault", "times", "requests", "failed", "rescued", "median", "longest", "recovery: median", "longest"]
+_HANGS = ["hang", "requests", "refused", "failed", f"over {LATE_S:g} s", "rescued", "median", "longest", "recovery"]
 _MB = 1e6
 
 
-def render(facts: str, rounds: Sequence[Round], load: Overload, late: Sequence[Sent]) -> str:
+def render(
+    facts: str, rounds: Sequence[Round], hangs: Sequence[Round], worst: Worst, load: Overload, late: Sequence[Sent]
+) -> str:
     """The tables in Markdown, under a line that says where they were measured."""
     tables = [
         markdown(_FAULTS, map(_fault, rounds)),
+        markdown(_HANGS, map(_hang, hangs)),
+        markdown(["worst images", "measured"], _worst(worst).items(), words=2),
         markdown(["overload", "measured"], _overload(load).items(), words=2),
         markdown(["deadline", "measured"], _deadline(late).items(), words=2),
     ]
@@ -28,6 +35,21 @@ def _fault(one: Round) -> list[str]:
     counts = [len(one.struck), len(one.sent), len(one.failed), one.rescued]
     waits = [one.wait_s(0.5), one.wait_s(1), quantile(one.recoveries, 0.5), quantile(one.recoveries, 1)]
     return [one.name, *map(str, counts), *map(_seconds, waits)]
+
+
+def _hang(one: Round) -> list[str]:
+    counts = [len(one.sent), one.refused, len(one.failed) - one.refused, one.late, one.rescued]
+    return [one.name, *map(str, counts), *map(_seconds, [one.wait_s(0.5), one.wait_s(1), *one.recoveries])]
+
+
+def _worst(worst: Worst) -> dict[str, str]:
+    statuses = Counter(sent.status for sent in worst.bad)
+    return {
+        "worst images sent": f"{len(worst.bad)}: {', '.join(f'{n} got {status}' for status, n in statuses.items())}",
+        "good photos answered meanwhile": f"{len(worst.good) - len(worst.unanswered)} of {len(worst.good)}",
+        "longest wait of a good photo": _seconds(max(sent.seconds for sent in worst.good)),
+        "largest memory of one replica": f"{worst.largest_bytes / _MB:.0f} MB",
+    }
 
 
 def _overload(load: Overload) -> dict[str, str]:

@@ -5,6 +5,7 @@ Used by `bench.serving`, `bench.chaos`, `bench.observability` and the integratio
 
 import asyncio
 import gc
+import itertools
 import signal
 import threading
 import time
@@ -79,12 +80,18 @@ def _run(target: Target, sent: list[Sent], drive: Callable[[Loop], Awaitable[T]]
 
 
 @contextmanager
-def clients(target: Target, count: int) -> Iterator[list[Sent]]:
-    """That many clients in a thread for the length of a `with` block; the list grows while they send."""
+def clients(target: Target, count: int = 0, rate: float = 0.0) -> Iterator[list[Sent]]:
+    """That many clients, or requests at a rate, in a thread for the length of a `with` block; the list grows."""
     sent: list[Sent] = []
     over = threading.Event()
-    closed = lambda loop: loop.closed(count, lambda: not over.is_set())  # noqa: E731
-    thread = threading.Thread(target=_run, args=(target, sent, closed))
+
+    def drive(loop: Loop) -> Awaitable[None]:
+        began, numbers = time.monotonic(), itertools.takewhile(lambda _: not over.is_set(), itertools.count())
+        if rate:
+            return loop.open(began + number / rate for number in numbers)
+        return loop.closed(count, lambda: not over.is_set())
+
+    thread = threading.Thread(target=_run, args=(target, sent, drive))
     thread.start()
     try:
         yield sent

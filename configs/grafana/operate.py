@@ -46,10 +46,13 @@ def _state(board: dashboard.Dashboard) -> dashboard.Dashboard:
         )
         .with_panel(
             number(
-                "Policy refused",
-                "Whether the latest traffic policy was refused and the one before it is in force.",
+                "Configuration refused",
+                "Whether the latest policy or backend configuration was refused; the one before it is in force then.",
                 "bool_yes_no",
-                [Query(promql.worst("ray_detect_policy_rejected"), "refused")],
+                [
+                    Query(promql.worst("ray_detect_policy_rejected"), "policy"),
+                    Query(promql.worst("ray_detect_configuration_rejected", "backend"), "{{backend}}"),
+                ],
                 4,
             )
         )

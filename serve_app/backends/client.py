@@ -25,6 +25,7 @@ from serve_app.errors import (
     InvalidImage,
     Overloaded,
     TooLarge,
+    UnsupportedMediaType,
 )
 from serve_app.schemas import Backend, DetectionResult, Options
 
@@ -48,6 +49,11 @@ class ServeBackendClient:
         """Whether the backend last reported that it can answer, and Serve still knows a replica of it."""
         return self.watch.is_ready
 
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """The weights of the replicas that take traffic; the last known ones while it is down, empty before that."""
+        return self.watch.fingerprints
+
     async def detect(
         self,
         data: bytes,
@@ -59,8 +65,8 @@ class ServeBackendClient:
     ) -> DetectionResult:
         """Run one detection on a replica. Gives up after `timeout_s` seconds and cancels the work.
 
-        Unless `may_wait` is set, the call also ends when the last replica is lost. Raises InvalidImage or TooLarge as
-        the replica found them, and BackendFailure for everything else.
+        Unless `may_wait` is set, the call also ends when the last replica is lost. Raises InvalidImage, TooLarge
+        or UnsupportedMediaType as the replica found them, and BackendFailure for everything else.
         """
         self.under_way += 1
         known, asked = self.watch.known_replicas(), self._clock()
@@ -73,7 +79,7 @@ class ServeBackendClient:
         except Exception as error:
             # Ray raises a class that is both its own error and ours; only `cause` holds our attributes untouched.
             cause = getattr(error, "cause", None) or error
-            if isinstance(cause, InvalidImage | TooLarge):
+            if isinstance(cause, InvalidImage | TooLarge | UnsupportedMediaType):
                 raise cause from None
             if isinstance(cause, RayActorError):
                 self.watch.replica_died(known)

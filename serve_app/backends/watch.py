@@ -1,7 +1,8 @@
 """Whether a backend has a replica that answers. Run by the router, one watch per backend; asked by `backends.client`.
 
 Serve needs seconds to replace a dead replica, and keeps new calls waiting meanwhile. The watch notices earlier, so that
-the other backend can answer.
+the other backend can answer. It asks one replica itself, which Serve picks among those that are ready, and hears of all
+through Serve, up to two seconds later.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn
 
+from pydantic import ValidationError
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -39,6 +41,7 @@ class ReplicaWatch:
     ) -> None:
         self.name = name
         self.status = BackendStatus(state="starting")
+        self.fingerprints: frozenset[str] = frozenset()
         self._handle = handle.options(method_name="status")
         self._clock = clock
         self._last_heard = clock()
@@ -53,6 +56,35 @@ class ReplicaWatch:
     def known_replicas(self) -> frozenset[Any] | None:
         """The replicas that Serve would send a call to now, or None where Ray does not tell."""
         return ray_internals.known_replicas(self._handle)
+
+    def replicas(self) -> dict[str, BackendStatus]:
+        """What each replica last said of itself, by Ray's id; without those that have said nothing yet."""
+        told = self._told_serve()
+        if len(self.known_replicas() or ()) == 1:
+            return dict.fromkeys(told, self.status)  # its own answer is newer
+        return told
+
+    def _told_serve(self) -> dict[str, BackendStatus]:
+        told = {}
+        for name, stats in ray_internals.routing_stats(self._handle).items():
+            with contextlib.suppress(ValidationError):  # it runs another version of this code
+                told[name] = BackendStatus.model_validate(stats)
+        return told
+
+    @property
+    def unavailable(self) -> int:
+        """How many replicas run and cannot answer."""
+        return sum(status.state != "ready" for status in self.replicas().values())
+
+    def report(self) -> dict[str, Any]:
+        """What `/readyz` shows: the backend's status, how many of its replicas are ready, and what ails any of them."""
+        known, told = self.known_replicas(), self.replicas()
+        report = self.status.model_dump(exclude_none=True) | {"replicas": None if known is None else len(known)}
+        if told:
+            report["replicas_ready"] = sum(status.state == "ready" for status in told.values())
+        if errors := {name: error for name, status in told.items() if (error := _error_of(status))}:
+            report["replica_errors"] = errors
+        return report
 
     async def run(self) -> None:
         """Follow the backend until cancelled."""
@@ -71,7 +103,7 @@ class ReplicaWatch:
         self._ask_soon.clear()
         known = self.known_replicas()
         try:
-            self.status = await within(self._handle.remote(), _STATUS_TIMEOUT_S)
+            self._take(await within(self._handle.remote(), _STATUS_TIMEOUT_S))
             self._last_heard = self._clock()
         except BackPressureError:
             self._last_heard = self._clock()  # its queues are full, so it is alive
@@ -82,6 +114,18 @@ class ReplicaWatch:
             self.replica_died(known)
         except DeploymentUnavailableError:
             self._lose()
+
+    def _take(self, answer: BackendStatus) -> None:
+        """Make the backend's status of one replica's answer, and of what its siblings told Serve."""
+        alone = len(self.known_replicas() or ()) < 2
+        told = [] if alone else [*self._told_serve().values()]  # what Serve knows of the one that answered is older
+        ready = [status for status in (answer, *told) if status.state == "ready"]
+        errors = [status.configuration_error for status in (answer, *told) if status.configuration_error]
+        best = ready[0] if ready else answer
+        self.status = best.model_copy(update={"configuration_error": errors[0] if errors else None})
+        # For a moment after a change, a replica's new weights stand beside those that Serve still knows it by.
+        weights = frozenset(status.fingerprint for status in ready if status.fingerprint)
+        self.fingerprints = weights or self.fingerprints
 
     async def pause(self, timeout_s: float) -> None:
         """Wait `timeout_s` seconds, or until a replica died: the state of its successor is asked for soon."""
@@ -130,6 +174,10 @@ class ReplicaWatch:
         for scope in self._waiting:
             if not scope.expired():
                 scope.reschedule(now)
+
+
+def _error_of(status: BackendStatus) -> str | None:
+    return status.configuration_error if status.state == "ready" else status.reason
 
 
 def no_replica(name: Backend) -> BackendFailure:

@@ -69,14 +69,14 @@ def _messages(
 
 
 def _router_places(router: Mapping[str, Any], where: str, policy: TrafficPolicy) -> Iterator[Problem]:
-    places = policy.max_inflight + policy.max_uploads
+    places = len(_BACKENDS) * policy.max_inflight + policy.max_uploads
     ongoing = _whole(router, "max_ongoing_requests", ONGOING_REQUESTS)
     if ongoing is not None and ongoing < places:
         yield Problem(
             f"{where}.max_ongoing_requests",
             f"{_given(router, 'max_ongoing_requests', ongoing)} is under the {places} places of the router "
-            f"(max_inflight {policy.max_inflight} + max_uploads {policy.max_uploads}): clients would wait in Serve "
-            f"instead of getting its 503; raise it to {places} or more, or lower them",
+            f"(max_inflight {policy.max_inflight} for each backend, max_uploads {policy.max_uploads}): clients would "
+            f"wait in Serve instead of getting its 503; raise it to {places} or more, or lower them",
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serve_app.detection.picture import Picture
 from serve_app.detection.spec import ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.schemas import Box, Detection, ImageSize
 
@@ -14,42 +15,51 @@ from serve_app.schemas import Box, Detection, ImageSize
 _SCORE_DECIMALS, _PIXEL_DECIMALS = 6, 3
 
 
-def target_size(height: int, width: int, rule: ResizeRule, patch: int) -> tuple[int, int]:
-    """Height and width in pixels after resizing: the checkpoint's own rule, rounded down to whole patches.
-
-    Each side keeps at least one patch; transformers would fail on an image so narrow that it rounds to none.
-    """
+def target_size(height: int, width: int, rule: ResizeRule) -> tuple[int, int]:
+    """Height and width in pixels after resizing, as transformers computes them; 0 for a side that rounds to nothing."""
     if rule.height and rule.width:
-        rows, columns = rule.height, rule.width
-    else:
-        rows, columns = _keep_aspect(height, width, rule.shortest_edge or 800, rule.longest_edge or 1333)
-    return max(rows - rows % patch, patch), max(columns - columns % patch, patch)
+        return rule.height, rule.width
+    if rule.max_height and rule.max_width:
+        scale = min(rule.max_height / height, rule.max_width / width)
+        return int(height * scale), int(width * scale)
+    rows, columns = _between_edges(height, width, rule)
+    return rows - rows % rule.multiple, columns - columns % rule.multiple
 
 
-def _keep_aspect(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+def _between_edges(height: int, width: int, rule: ResizeRule) -> tuple[int, int]:
     # As get_size_with_aspect_ratio_yolos of transformers does it, including what it rounds and what it truncates
+    shortest, longest = rule.shortest_edge or 800, rule.longest_edge or 1333
     exact = float(shortest)
     short = shortest
     if max(height, width) / min(height, width) * shortest > longest:
         exact = longest * min(height, width) / max(height, width)
         short = round(exact)
+    # DETR's leaves any image whose short side fits as it is; YOLOS's computes the long side of a portrait again.
+    if min(height, width) == short and (height <= width or rule.multiple == 1):
+        return height, width
     if width < height:
         return int(exact * height / width), short
-    if height == short:
-        return height, width
     return short, int(exact * width / height)
 
 
-def prepare(image: Image.Image, spec: ModelSpec) -> Pixels:
-    """Resize and normalise an RGB image to (1, 3, height, width) float32, in one pass over the resized pixels."""
-    height, width = target_size(image.height, image.width, spec.resize, spec.patch_size)
-    resized = image.resize((width, height), resample=Image.Resampling(spec.resample))
+def prepare(image: Image.Image | Picture, spec: ModelSpec) -> Pixels:
+    """Resize, normalise and pad an RGB image to (1, 3, height, width) float32, both sides whole patches.
+
+    What transformers leaves over beside the last whole patch is cut off here: the model's patches never read it. An
+    image so narrow that transformers would have no patch of it is stretched to one.
+    """
+    least = 1 if spec.pad else spec.patch_size
+    height, width = (max(side, least) for side in target_size(image.height, image.width, spec.resize))
+    resized = np.asarray(image.resize((width, height), resample=Image.Resampling(spec.resample)))
+    rows, columns = (side - side % spec.patch_size for side in spec.pad or (height, width))
+    height, width = min(height, rows), min(width, columns)
     std = np.array(spec.std, np.float64)
-    scale = (1 / (255 * std)).astype(np.float32).reshape(3, 1, 1)
+    scale = (spec.rescale / std).astype(np.float32).reshape(3, 1, 1)
     shift = (-np.array(spec.mean) / std).astype(np.float32).reshape(3, 1, 1)
-    pixels = np.empty((1, 3, height, width), np.float32)
-    np.multiply(np.asarray(resized).transpose(2, 0, 1), scale, out=pixels[0], dtype=np.float32, casting="unsafe")
-    pixels += shift
+    pixels = np.zeros((1, 3, rows, columns), np.float32) if spec.pad else np.empty((1, 3, rows, columns), np.float32)
+    seen = pixels[0, :, :height, :width]
+    np.multiply(resized[:height, :width].transpose(2, 0, 1), scale, out=seen, dtype=np.float32, casting="unsafe")
+    seen += shift
     return pixels
 
 

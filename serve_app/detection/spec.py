@@ -54,7 +54,10 @@ class Detector(Protocol):
 
 
 class ResizeRule(BaseModel):
-    """The target size in pixels: a fixed `height` and `width`, or bounds of the edges that keep the aspect ratio."""
+    """The target size in pixels, by one of three pairs: a fixed `height` and `width`, or bounds that keep the aspect.
+
+    `multiple` belongs to the edges: both sides are then rounded down to multiples of it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,6 +65,9 @@ class ResizeRule(BaseModel):
     longest_edge: int | None = Field(None, ge=1)
     height: int | None = Field(None, ge=1)
     width: int | None = Field(None, ge=1)
+    max_height: int | None = Field(None, ge=1)
+    max_width: int | None = Field(None, ge=1)
+    multiple: int = Field(16, ge=1, description="16 for transformers' YOLOS processor, 1 for DETR's.")
 
 
 class ModelSpec(BaseModel):
@@ -71,9 +77,11 @@ class ModelSpec(BaseModel):
 
     labels: list[str] = Field(min_length=1)
     resize: ResizeRule
-    resample: int = Field(2, ge=0, le=5, description="Pillow's number of the resampling filter; 2 is bilinear.")
+    resample: int = Field(2, ge=0, le=7, description="Pillow's number of the resampling filter; 2 is bilinear.")
+    rescale: float = Field(1 / 255, gt=0, allow_inf_nan=False, description="A pixel's value is multiplied by it first.")
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    pad: tuple[int, int] | None = Field(None, description="Height and width to which zeros are added below and right.")
     patch_size: int = Field(ge=1)
     position_grid: tuple[int, int] = Field(description="Rows and columns the position embeddings were trained on.")
     detection_tokens: int = Field(ge=1)

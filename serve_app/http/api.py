@@ -46,12 +46,11 @@ def build_api(
         in_force = policy.current
         forced = request_headers.forced_backend(request, in_force)
         deadline = arrived + request_headers.allowed_seconds(request, in_force)
-        with admission.receive(in_force):
-            upload = await read_upload(request, limits, deadline)
         key = request.headers.get(in_force.sticky_header) or None
+        with admission.receive(in_force, dispatcher.has_place(key, forced)):
+            upload = await read_upload(request, limits, deadline)
         call = Call(request_id, upload.data, upload.options, arrived, deadline, key, forced)
-        with admission.admit(policy.current):
-            answer = await dispatcher.detect(call)
+        answer = await dispatcher.detect(call)
         return _response(call, answer, BackgroundTask(compare, call, answer))
 
     async def compare(call: Call, answer: Answer) -> None:

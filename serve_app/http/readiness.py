@@ -5,21 +5,25 @@ from typing import Any
 
 from serve_app.backends.watch import ReplicaWatch
 from serve_app.schemas import Backend
-from serve_app.traffic.breaker import Breaker
+from serve_app.traffic.lane import Lane
 from serve_app.traffic.policy import PolicyInForce
 
 
 def readiness(
-    policy: PolicyInForce, watches: Mapping[Backend, ReplicaWatch], breakers: Mapping[Backend, Breaker]
+    policy: PolicyInForce, watches: Mapping[Backend, ReplicaWatch], lanes: Mapping[Backend, Lane], barred: str | None
 ) -> dict[str, Any]:
-    """The state of one router replica. It is ready while at least one backend is."""
+    """The state of one router replica. It is ready while at least one backend is.
+
+    `barred` is why ONNX carries no traffic although it may be ready.
+    """
     backends: dict[str, dict[str, Any]] = {}
     for name, watch in watches.items():
-        replicas = watch.known_replicas()
-        backends[name] = watch.status.model_dump(exclude_none=True) | {
-            "breaker_open": breakers[name].is_open,
-            "replicas": None if replicas is None else len(replicas),
+        backends[name] = watch.report() | {
+            "breaker_open": lanes[name].breaker.is_open,
+            "timeout_s": round(lanes[name].timeout_s(policy.current), 3),
         }
+    if barred:
+        backends["onnx"]["reason"] = "; ".join(filter(None, [backends["onnx"].get("reason"), barred]))
     return {
         "ready": any(backend["state"] == "ready" for backend in backends.values()),
         "policy": policy.current.model_dump(),

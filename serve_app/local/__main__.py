@@ -5,7 +5,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -42,8 +42,12 @@ def _clear_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _warn(content: dict[str, Any]) -> None:
-    for warning in [*incomparable(content), *use_onnx.warnings(os.environ, content)]:
+def _warn_of(content: dict[str, Any]) -> None:
+    _warn([*incomparable(content), *use_onnx.warnings(os.environ, content)])
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
@@ -71,7 +75,7 @@ def up(
     with _clear_errors():
         _require_file(config)
         content = load_config(config)
-        _warn(content)
+        _warn_of(content)
         if _already_running(folder, mode):
             return
         http_port = content.get("http_options", {}).get("port", 8000)
@@ -133,6 +137,7 @@ def _introduce(running: node.Node, state: dict[str, Any]) -> None:
     for name, backend in state["backends"].items():
         details = backend.get("reason") or f"{backend['engine']}, {backend['precision']}, {backend['threads']} threads"
         typer.secho(f"{name}: {backend['state']} ({details})", fg="green" if backend["state"] == "ready" else "yellow")
+    _warn(deploy.refusals(state))
     typer.echo(f"""
 The service is at {running.http_url}, {fraction:.0%} of the traffic assigned to ONNX.
 
@@ -187,13 +192,14 @@ def split(
         running = deploy.require_answering(folder)
         _require_file(config)
         content = write_fraction(config, onnx)
-        _warn(content)
-        _step(f"onnx_fraction {onnx:g}", lambda: _deploy_and_wait(running, content, onnx))
+        _warn_of(content)
+        state = _step(f"onnx_fraction {onnx:g}", lambda: _deploy_and_wait(running, content, onnx))
+        _warn(deploy.refusals(state))
 
 
-def _deploy_and_wait(running: node.Node, content: dict[str, Any], onnx: float) -> None:
+def _deploy_and_wait(running: node.Node, content: dict[str, Any], onnx: float) -> dict[str, Any]:
     deploy.deploy(running, content)
-    deploy.wait_until(running, lambda state: bool(state["policy"]["onnx_fraction"] == onnx), _SPLIT_TIMEOUT_S)
+    return deploy.wait_until(running, lambda state: bool(state["policy"]["onnx_fraction"] == onnx), _SPLIT_TIMEOUT_S)
 
 
 if __name__ == "__main__":

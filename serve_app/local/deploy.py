@@ -12,6 +12,7 @@ from serve_app.local.node import Node, require_remembered
 from serve_app.local.polling import Clock, attempts
 
 _POLL_S = 0.1
+_SETTLED_S = 3.0  # what Serve tells the router of each replica is up to two seconds old
 _BUSY_S, _BUSY_PAUSE_S = 60.0, 1.0
 
 
@@ -78,18 +79,33 @@ def failure(node: Node) -> str | None:
     return failed[0]["message"] if failed else None
 
 
+def refusals(state: Mapping[str, Any]) -> list[str]:
+    """One line for each backend of a `/readyz` body that refused its latest configuration, with the remedy."""
+    told = {name: backend.get("configuration_error") for name, backend in state["backends"].items()}
+    return [f"{name} keeps its last good model: {error}" for name, error in told.items() if error]
+
+
 def wait_until(
-    node: Node, done: Callable[[dict[str, Any]], bool], timeout_s: float, clock: Clock = time
+    node: Node,
+    done: Callable[[dict[str, Any]], bool],
+    timeout_s: float,
+    clock: Clock = time,
+    backends_take_it: bool = False,
 ) -> dict[str, Any]:
     """Poll `/readyz` until `done` accepts its body, which is returned.
 
-    Raises ConfigurationError if the deploy fails, or after `timeout_s` seconds.
+    Raises ConfigurationError if the deploy fails, or after `timeout_s` seconds; with `backends_take_it` also once a
+    backend has clearly refused its configuration.
     """
-    state = None
+    state, refused_since = None, None
     for _ in attempts(timeout_s, _POLL_S, clock):
         state = readiness(node)
-        if state is not None and done(state):
+        refused = refusals(state) if state is not None and backends_take_it else []
+        if state is not None and done(state) and not refused:
             return state
         if state is None and (message := failure(node)):
             raise ConfigurationError(f"the deploy failed: {message}")
+        refused_since = (refused_since or clock.monotonic()) if refused else None
+        if refused_since is not None and clock.monotonic() - refused_since > _SETTLED_S:
+            raise ConfigurationError("; ".join(refused))
     raise ConfigurationError(f"not ready within {timeout_s:g} s; the last state was {state}")

@@ -71,6 +71,18 @@ FALLBACKS = Series(
     ("assigned", "reason"),
 )
 BACKEND_UP = Series("detect_backend_up", "gauge", "1 if the backend last reported that it is ready.", ("backend",))
+REPLICAS_UNAVAILABLE = Series(
+    "detect_replicas_unavailable",
+    "gauge",
+    "Replicas of the backend that run and cannot answer; they get no requests while another one can.",
+    ("backend",),
+)
+CONFIGURATION_REJECTED = Series(
+    "detect_configuration_rejected",
+    "gauge",
+    "1 while the backend's latest configuration is refused and its last good model answers.",
+    ("backend",),
+)
 BREAKER_OPEN = Series("detect_breaker_open", "gauge", "1 while this router leaves the backend alone.", ("backend",))
 BUILD_INFO = Series(
     "detect_build_info",
@@ -110,6 +122,8 @@ SERIES = (
     INFLIGHT,
     FALLBACKS,
     BACKEND_UP,
+    REPLICAS_UNAVAILABLE,
+    CONFIGURATION_REJECTED,
     BREAKER_OPEN,
     BUILD_INFO,
     ONNX_FRACTION,
@@ -202,6 +216,11 @@ class RouterMetrics:
         self._set(BACKEND_UP, float(ready), backend=backend)
         if ready:
             self._set(BUILD_INFO, 1, backend=backend, service_version=self._version, **_build_labels(status))
+
+    def replicas(self, backend: str, unavailable: int, rejected: bool) -> None:
+        """Set how many replicas run and cannot answer, and whether any refused its latest configuration."""
+        self._set(REPLICAS_UNAVAILABLE, unavailable, backend=backend)
+        self._set(CONFIGURATION_REJECTED, float(rejected), backend=backend)
 
     def breaker(self, backend: str, is_open: bool) -> None:
         """Set the state of the breaker."""

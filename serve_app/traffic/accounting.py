@@ -1,4 +1,4 @@
-"""What the end of a request counts as: its outcome, whose fault a failure is, its series and its log line.
+"""What the end of a request counts as: its outcome, its series and its log line.
 
 Called by `traffic.dispatch`, once per request.
 """
@@ -6,45 +6,25 @@ Called by `traffic.dispatch`, once per request.
 import logging
 from typing import Literal
 
-from serve_app.backends.protocol import BackendFailure
 from serve_app.backends.ray_internals import THIN_LOG_RECORD
-from serve_app.errors import DeadlineExceeded, InvalidImage, Overloaded, ServingError, TooLarge
+from serve_app.errors import DeadlineExceeded, InvalidImage, Overloaded, ServingError, TooLarge, UnsupportedMediaType
 from serve_app.observability.metrics import RouterMetrics
 from serve_app.schemas import Answer, Backend, Call
-from serve_app.settings import TrafficPolicy
 
 logger = logging.getLogger("ray.serve")
 
 Outcome = Literal["ok", "rescued", "invalid", "overloaded", "failed", "deadline", "hurried", "cancelled"]
-# A full queue means busy, not broken: leaving the backend alone would move the split instead of shedding load. A body
-# that is too large for the transport is the client's: it could open the breakers of both backends.
-_NEVER_THE_BACKENDS_FAULT = {"queue_full", "message_too_large"}
 
 
-def fair_seconds(policy: TrafficPolicy) -> float:
-    """The shortest time in which a backend can be expected to answer.
-
-    A time-out below it says nothing about the backend: the client was in a hurry.
-    """
-    return min(policy.arm_timeout_s, policy.deadline_s / 2) / 2
-
-
-def is_backends_fault(failure: BackendFailure, seconds: float, policy: TrafficPolicy) -> bool:
-    """Whether a failed call of at most `seconds` counts against the backend's breaker."""
-    if failure.reason == "timeout":
-        return seconds >= fair_seconds(policy)
-    return failure.reason not in _NEVER_THE_BACKENDS_FAULT
-
-
-def outcome_of(error: ServingError, call: Call, policy: TrafficPolicy) -> Outcome:
-    """The outcome of a request that ends with an error."""
+def outcome_of(error: ServingError, call: Call, fair_s: float) -> Outcome:
+    """The outcome of a request that ends with an error. A client that allowed less than `fair_s` was in a hurry."""
     match error:
-        case InvalidImage() | TooLarge():
+        case InvalidImage() | TooLarge() | UnsupportedMediaType():
             return "invalid"
         case Overloaded():
             return "overloaded"
         case DeadlineExceeded():
-            return "deadline" if call.deadline - call.arrived >= fair_seconds(policy) else "hurried"
+            return "deadline" if call.deadline - call.arrived >= fair_s else "hurried"
         case _:
             return "failed"
 

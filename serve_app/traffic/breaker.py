@@ -1,6 +1,6 @@
 """A circuit breaker: leaves a backend alone after repeated failures, and probes it from time to time.
 
-One per backend and router replica. Read by `traffic.plan` through its state, told the results by `traffic.dispatch`.
+One per backend and router replica. Read by `traffic.plan` through its state, told the results by `traffic.lane`.
 """
 
 import time
@@ -13,7 +13,7 @@ from serve_app.settings import BreakerSettings
 class Breaker:
     """Closed while the backend works. Open after a run of failures, or when too many of the latest calls failed.
 
-    `generation` counts how often it opened. A result is reported with the generation in which its call began: a call
+    `_generation` counts how often it opened. A result counts only in the generation in which its call began: a call
     from before the breaker opened says nothing about the backend since then.
     """
 
@@ -21,22 +21,25 @@ class Breaker:
         self._clock = clock
         self._latest: deque[bool] = deque()
         self._run = 0
+        self._generation = 0
         self._next_probe = 0.0
-        self.generation = 0
+        self._is_probing = False
         self.is_open = False
 
     @property
     def admits(self) -> bool:
-        """Whether a call may go to the backend now: the breaker is closed, or a probe is due."""
-        return not self.is_open or self._clock() >= self._next_probe
+        """Whether a call may go to the backend now: the breaker is closed, or a probe is due and none is under way."""
+        return not self.is_open or (not self._is_probing and self._clock() >= self._next_probe)
 
-    def start_probe(self, settings: BreakerSettings) -> None:
-        """Use up the probe that is due. The next one is due after the probe interval."""
-        self._next_probe = self._clock() + settings.probe_interval_s
+    def begin(self, settings: BreakerSettings, is_probe: bool = False) -> "Trial":
+        """A call to the backend begins. It must be ended with `Trial.end`."""
+        if is_probe:
+            self._is_probing = True
+            self._next_probe = self._clock() + settings.probe_interval_s
+        return Trial(self, settings, self._generation, is_probe)
 
-    def succeeded(self, generation: int, settings: BreakerSettings) -> None:
-        """Record a call that was answered; an open breaker closes with a clean record."""
-        if generation != self.generation:
+    def _answered(self, generation: int, settings: BreakerSettings) -> None:
+        if generation != self._generation:
             return
         if self.is_open:
             self.is_open = False
@@ -44,9 +47,8 @@ class Breaker:
         self._run = 0
         self._remember(True, settings)
 
-    def failed(self, generation: int, settings: BreakerSettings) -> None:
-        """Record a call that failed through the backend's fault."""
-        if generation != self.generation or self.is_open:
+    def _failed(self, generation: int, settings: BreakerSettings) -> None:
+        if generation != self._generation or self.is_open:
             return
         self._run += 1
         self._remember(False, settings)
@@ -55,12 +57,45 @@ class Breaker:
         if self._run >= settings.consecutive_failures or too_many:
             self._open(settings)
 
+    def _end_probe(self, generation: int, spent: bool) -> None:
+        if generation != self._generation:
+            return
+        self._is_probing = False
+        if not spent:  # it said nothing: the next call may try at once
+            self._next_probe = self._clock()
+
     def _open(self, settings: BreakerSettings) -> None:
-        self.is_open = True
-        self.generation += 1
+        self.is_open, self._is_probing = True, False
+        self._generation += 1
         self._next_probe = self._clock() + settings.probe_interval_s
 
     def _remember(self, ok: bool, settings: BreakerSettings) -> None:
         self._latest.append(ok)
         while len(self._latest) > settings.window:
             self._latest.popleft()
+
+
+class Trial:
+    """One call as its breaker sees it. A call of which neither verdict is told says nothing about the backend."""
+
+    def __init__(self, breaker: Breaker, settings: BreakerSettings, generation: int, is_probe: bool) -> None:
+        self._breaker, self._settings, self._generation = breaker, settings, generation
+        self.is_probe = is_probe
+        self.has_failed = False
+        self._has_answered = False
+
+    def answered(self) -> None:
+        """The backend answered, late or not; an open breaker closes with a clean record."""
+        self._has_answered = True
+        self._breaker._answered(self._generation, self._settings)
+
+    def failed(self) -> None:
+        """The call failed through the backend's fault, or is overdue. Both together count once."""
+        if not self.has_failed:
+            self.has_failed = True
+            self._breaker._failed(self._generation, self._settings)
+
+    def end(self) -> None:
+        """The call is over. A probe that said nothing is given back."""
+        if self.is_probe:
+            self._breaker._end_probe(self._generation, spent=self.has_failed or self._has_answered)

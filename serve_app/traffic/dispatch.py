@@ -4,17 +4,18 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from serve_app.backends.protocol import BackendClient, BackendFailure
-from serve_app.errors import BackendUnavailable, DeadlineExceeded, ServingError
+from serve_app.backends.protocol import BackendFailure
+from serve_app.errors import BackendUnavailable, DeadlineExceeded, Overloaded, ServingError
 from serve_app.observability.metrics import RouterMetrics
-from serve_app.schemas import Answer, Backend, Call, DetectionResult
+from serve_app.schemas import Answer, Backend, Call
 from serve_app.settings import TrafficPolicy
 from serve_app.traffic import accounting
 from serve_app.traffic.accounting import Outcome
-from serve_app.traffic.breaker import Breaker
-from serve_app.traffic.plan import Attempt, BackendState, Plan, plan
+from serve_app.traffic.lane import Lane
+from serve_app.traffic.plan import Plan, plan
 from serve_app.traffic.policy import PolicyInForce
 from serve_app.traffic.split import Split
+from serve_app.traffic.weights import why_barred
 
 
 class Dispatcher:
@@ -23,33 +24,47 @@ class Dispatcher:
     def __init__(
         self,
         policy: PolicyInForce,
-        backends: Mapping[Backend, BackendClient],
-        breakers: Mapping[Backend, Breaker],
+        lanes: Mapping[Backend, Lane],
         metrics: RouterMetrics,
         clock: Callable[[], float] = time.perf_counter,
+        split: Split | None = None,
     ) -> None:
         self._policy = policy
-        self._backends = backends
-        self._breakers = breakers
+        self._lanes = lanes
         self._metrics = metrics
         self._clock = clock
-        self._split = Split()
+        self._split = split or Split()
+
+    @property
+    def barred(self) -> str | None:
+        """Why ONNX carries no traffic whatever its share, with the remedy; or None."""
+        torch, onnx = (self._lanes[name].client.fingerprints for name in ("torch", "onnx"))
+        return why_barred(self._policy.current, torch, onnx)
+
+    def has_place(self, key: str | None, forced: Backend | None) -> bool:
+        """Whether a request would find a place now at one of the backends that it may be assigned to."""
+        policy, barred = self._policy.current, self.barred
+        possible: set[Backend] = {forced or "torch"} if forced or barred else self._split.possible(policy, key)
+        plans = (self._plan(name, policy, barred, policy.deadline_s, forced is not None) for name in possible)
+        return any(planned.passed_over != "queue_full" for planned in plans)
 
     async def detect(self, call: Call) -> Answer:
         """Answer a request from its backend or, if that fails, from the other one, inside the deadline.
 
-        Raises the client's own error (InvalidImage, TooLarge), DeadlineExceeded, or the assigned backend's error.
+        Raises the client's own error (InvalidImage, TooLarge, UnsupportedMediaType), DeadlineExceeded, or the
+        assigned backend's error.
         """
-        policy = self._policy.current
-        assigned = call.forced or self._split.assign(policy, call.key)
+        policy, barred = self._policy.current, self.barred
+        assigned = call.forced or ("torch" if barred else self._split.assign(policy, call.key))
+        fair_s = self._lanes[assigned].usual.fair_s(policy)
         answer: Answer | None = None
         outcome: Outcome = "failed"
         try:
-            answer = await self._answer(call, policy, assigned)
+            answer = await self._answer(call, policy, barred, assigned)
             outcome = "ok" if answer.backend == assigned else "rescued"
             return answer
         except ServingError as error:
-            outcome = accounting.outcome_of(error, call, policy)
+            outcome = accounting.outcome_of(error, call, fair_s)
             raise
         except asyncio.CancelledError:
             outcome = "cancelled"
@@ -58,39 +73,29 @@ class Dispatcher:
             # The answer goes out first, and is counted and logged afterwards.
             asyncio.get_running_loop().call_soon(self._account, call, assigned, outcome, answer, self._clock())
 
-    async def _answer(self, call: Call, policy: TrafficPolicy, assigned: Backend) -> Answer:
-        states = {name: self._state(name) for name in self._backends}
-        planned = plan(assigned, policy, states, self._time_left(call), forced=call.forced is not None)
+    async def _answer(self, call: Call, policy: TrafficPolicy, barred: str | None, assigned: Backend) -> Answer:
+        if barred and assigned == "onnx":  # somebody insists on it
+            raise BackendUnavailable(barred)
+        planned = self._plan(assigned, policy, barred, self._time_left(call), call.forced is not None)
         failures: list[BackendFailure] = []
         for attempt in planned.attempts:
             if attempt.backend != assigned:
                 self._metrics.fallback(assigned, planned.passed_over or failures[-1].reason)
+            seconds = min(attempt.seconds, self._time_left(call))
             try:
-                return Answer(await self._carry_out(attempt, call, policy), assigned, attempt.backend)
+                result = await self._lanes[attempt.backend].detect(attempt._replace(seconds=seconds), call, policy)
+                return Answer(result, assigned, attempt.backend)
             except BackendFailure as failure:
                 failures.append(failure)
         raise error_of(planned, assigned, failures) from (failures[-1] if failures else None)
 
-    def _state(self, name: Backend) -> BackendState:
-        breaker = self._breakers[name]
-        return BackendState(self._backends[name].is_ready, breaker.is_open, breaker.admits)
-
-    async def _carry_out(self, attempt: Attempt, call: Call, policy: TrafficPolicy) -> DetectionResult:
-        breaker = self._breakers[attempt.backend]
-        if attempt.is_probe:
-            breaker.start_probe(policy.breaker)
-        generation = breaker.generation
-        seconds = min(attempt.seconds, self._time_left(call))
-        try:
-            result = await self._backends[attempt.backend].detect(
-                call.data, call.options, seconds, may_wait=attempt.may_wait
-            )
-        except BackendFailure as failure:
-            if accounting.is_backends_fault(failure, seconds, policy):
-                breaker.failed(generation, policy.breaker)
-            raise
-        breaker.succeeded(generation, policy.breaker)
-        return result
+    def _plan(
+        self, assigned: Backend, policy: TrafficPolicy, barred: str | None, time_left_s: float, forced: bool
+    ) -> Plan:
+        states = {name: lane.state(policy, time_left_s) for name, lane in self._lanes.items()}
+        if barred:
+            states["onnx"] = states["onnx"]._replace(is_barred=True)
+        return plan(assigned, policy, states, time_left_s, forced)
 
     def _time_left(self, call: Call) -> float:
         left = call.deadline - self._clock()
@@ -107,6 +112,8 @@ class Dispatcher:
 
 def error_of(planned: Plan, assigned: Backend, failures: list[BackendFailure]) -> ServingError:
     """What the client gets when every attempt of a plan failed: the assigned backend's error, or that time is over."""
+    if not failures and planned.passed_over == "queue_full":
+        return Overloaded(f"every place of {assigned} is taken (max_inflight)")
     if not failures:  # a breaker is open, and nobody else may be asked
         return BackendUnavailable(f"{assigned} failed repeatedly and is left alone")
     earlier, later = failures[0], failures[-1]

@@ -90,7 +90,7 @@ class Shadow:
             return
         options = _wider(call.options)
         try:
-            result = await asked.detect(call.data, options, policy.arm_timeout_s, only_if_idle=True)
+            result = await asked.detect(call.data, options, policy.longest_attempt_s, only_if_idle=True)
         except BackendFailure as failure:
             self._count(pair, "dropped" if failure.reason == "queue_full" else "failed")
             return

@@ -64,9 +64,17 @@ class BlockAssigner:
 class Split:
     """Draws the backend of each request of one router replica."""
 
-    def __init__(self) -> None:
-        self._blocks = BlockAssigner()
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._blocks = BlockAssigner(rng)
 
     def assign(self, policy: TrafficPolicy, key: str | None) -> Backend:
         """The backend of a request: by its client key if it has one, else by the next place in the block."""
         return sticky_assignment(policy, key) if key else self._blocks.assign(policy)
+
+    @staticmethod
+    def possible(policy: TrafficPolicy, key: str | None) -> set[Backend]:
+        """The backends that a request may be assigned to. Asking draws nothing."""
+        if key:
+            return {sticky_assignment(policy, key)}
+        ends: dict[float, set[Backend]] = {0.0: {"torch"}, 1.0: {"onnx"}}
+        return ends.get(policy.onnx_fraction, {"torch", "onnx"})

@@ -92,6 +92,16 @@ CASES: dict[str, Case] = {
         passing=gauge("ray_detect_backend_up", 1, ONNX),
         patience_minutes=1,
     ),
+    "DetectReplicaUnavailable": Case(
+        failing=gauge("ray_detect_replicas_unavailable", 1, ONNX),
+        passing=gauge("ray_detect_replicas_unavailable", 0, ONNX),
+        patience_minutes=1,
+    ),
+    "DetectConfigurationRejected": Case(
+        failing=gauge("ray_detect_configuration_rejected", 1, ONNX),
+        passing=gauge("ray_detect_configuration_rejected", 0, ONNX),
+        patience_minutes=1,
+    ),
     "DetectBreakerOpen": Case(
         failing=gauge("ray_detect_breaker_open", 1, ONNX),
         passing=gauge("ray_detect_breaker_open", 0, ONNX),

@@ -1,6 +1,11 @@
-"""A backend that cannot load never blocks the application: it says why and what repairs it; a reload brings it back."""
+"""A backend that cannot load blocks neither the application nor a model of its own that works.
 
+It says why and what repairs it; a reload brings it back.
+"""
+
+import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +34,7 @@ class Repairs:
         self._reloads += 1
         changed = {deployment: values | {"reload": self._reloads}}
         fraction = 1.0 if deployment == "OnnxDeployment" else 0.0
-        return self._service.deploy(ready=False, Router={"onnx_fraction": fraction}, **changed)
+        return self._service.deploy(ready=False, Router={"onnx_fraction": fraction, "fallback": "always"}, **changed)
 
 
 @pytest.fixture
@@ -47,20 +52,43 @@ BROKEN = [
 ]
 
 
-def test_the_onnx_backend_never_blocks_the_application(
-    service: Service, repairs: Repairs, detect: Detect, tmp_path: Path
-) -> None:
+def test_a_bad_artifact_puts_no_model_out(service: Service, repairs: Repairs, detect: Detect, tmp_path: Path) -> None:
+    service.deploy()
     pids = service.pids()
     folder = tmp_path / "artifact"
     for damage, reason in BROKEN:
         artifacts.make_good(folder)
         damage(folder)
         state = repairs.deploy("OnnxDeployment", artifact=str(folder))
+        told = state["backends"]["onnx"]
+        assert told["state"] == "ready"
+        assert_names_the_remedy(told["configuration_error"], reason, folder)
+        assert_answered(detect, "onnx", "onnx")
+    state = repairs.deploy("OnnxDeployment", thread=2)
+    assert "OnnxDeployment.user_config.thread: unknown key" in state["backends"]["onnx"]["configuration_error"]
+    artifacts.make_good(folder)
+    state = repairs.deploy("OnnxDeployment", artifact=str(folder))
+    assert "configuration_error" not in state["backends"]["onnx"]
+    assert_answered(detect, "onnx", "onnx")
+    assert service.pids() == pids
+
+
+def test_a_replica_that_starts_with_a_bad_artifact_never_blocks_the_application(
+    service: Service, repairs: Repairs, detect: Detect, tmp_path: Path
+) -> None:
+    folder = tmp_path / "artifact"
+    artifacts.make_good(folder)
+    repairs.deploy("OnnxDeployment", artifact=str(folder))
+    artifacts.missing(folder)
+    kill(service, "OnnxDeployment")
+    eventually(lambda: "pid" in service.readyz()["backends"]["onnx"] and _state(service, "onnx") == "unavailable")
+    pids = service.pids()
+    for damage, reason in BROKEN:
+        artifacts.make_good(folder)
+        damage(folder)
+        state = repairs.deploy("OnnxDeployment", artifact=str(folder))
         assert state["backends"]["onnx"]["state"] == "unavailable"
-        told = state["backends"]["onnx"]["reason"]
-        assert reason in told
-        assert f"run: python -m export --checkpoint {ROOT}/demo/checkpoint --out {folder}" in told
-        assert told.endswith("then change OnnxDeployment.user_config.reload")
+        assert_names_the_remedy(state["backends"]["onnx"]["reason"], reason, folder)
         assert state["ready"]
         assert_answered(detect, "onnx", "torch")
         assert service.application()["status"] == "RUNNING"
@@ -70,18 +98,43 @@ def test_the_onnx_backend_never_blocks_the_application(
     assert service.pids() == pids
 
 
+def assert_names_the_remedy(told: str, reason: str, folder: Path) -> None:
+    assert reason in told
+    assert f"run: python -m export --checkpoint {ROOT}/demo/checkpoint --out {folder}" in told
+    assert told.endswith("then change OnnxDeployment.user_config.reload")
+
+
+def kill(service: Service, name: str) -> None:
+    """Kill the only replica of a deployment, and wait until Serve has replaced it."""
+    (pid,) = service.pids()[name]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: service.pids()[name] not in ([], [pid]))
+
+
+def _state(service: Service, name: str) -> str:
+    return str(service.readyz()["backends"][name]["state"])
+
+
 def test_the_torch_backend_never_blocks_it_either(
     service: Service, repairs: Repairs, detect: Detect, tmp_path: Path
 ) -> None:
-    pids = service.pids()
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(ROOT / "demo/checkpoint", checkpoint)
+    repairs.deploy("TorchDeployment", checkpoint=str(checkpoint))
+    pids = service.pids()
     weights = checkpoint / "model.safetensors"
     whole = weights.read_bytes()
-    weights.write_bytes(whole[: len(whole) // 2])
+    weights.write_bytes(whole[: len(whole) // 2])  # in place, under the model that was loaded from it
     state = repairs.deploy("TorchDeployment", checkpoint=str(checkpoint))
+    assert state["backends"]["torch"]["configuration_error"].endswith("then change TorchDeployment.user_config.reload")
+    assert_answered(detect, "torch", "torch")
+    assert service.pids() == pids
+    kill(service, "TorchDeployment")
+    eventually(lambda: "pid" in service.readyz()["backends"]["torch"] and _state(service, "torch") == "unavailable")
+    state = service.readyz()
     assert state["backends"]["torch"]["reason"].endswith("then change TorchDeployment.user_config.reload")
     assert_answered(detect, "torch", "onnx")
+    pids = service.pids()
     weights.write_bytes(whole)
     repairs.deploy("TorchDeployment", checkpoint=str(checkpoint))
     assert_answered(detect, "torch", "torch")
@@ -109,7 +162,8 @@ def test_serve_replaces_a_replica_whose_inference_never_ends(service: Service, d
 
 
 def test_with_both_backends_broken_the_answer_is_503(service: Service, repairs: Repairs, detect: Detect) -> None:
-    nowhere = {"checkpoint": "./nowhere", "reload": 99}
+    new_replicas = {"ray_actor_options": {"num_cpus": 0.7}}
+    nowhere = {"checkpoint": "./nowhere", "reload": 99, "options": new_replicas}
     service.deploy(ready=False, TorchDeployment=nowhere, OnnxDeployment=nowhere)
     response = detect()
     problem = response.json()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.chaos.faults import freeze_replicas, kill_replicas, kill_routers
+from bench.chaos.faults import hang, kill_replicas, kill_routers
 from bench.load.plan import Target
 from bench.service import Service
 
@@ -22,8 +22,11 @@ def test_killing_both_backends_in_turn_fails_no_request(service: Service, target
     assert len(result.recoveries) == 2
 
 
-def test_freezing_each_backend_fails_no_request(service: Service, target: Target) -> None:
-    result = freeze_replicas(service, target, ["OnnxDeployment", "TorchDeployment"], seconds=4)
+@pytest.mark.parametrize(
+    ("victim", "share"), [("OnnxDeployment", 0.1), ("OnnxDeployment", 0.5), ("TorchDeployment", 0.5)]
+)
+def test_a_frozen_backend_fails_no_request(service: Service, target: Target, victim: str, share: float) -> None:
+    result = hang(service, target, 4.0, victim, share, seconds=4)
     assert result.failed == []
     assert result.rescued > 0
 

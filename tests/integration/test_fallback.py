@@ -60,7 +60,9 @@ def test_an_engine_that_gives_nonsense_is_overruled(
 def test_a_replica_killed_with_requests_in_it(service: Service, detect: Detect, name: str) -> None:
     assigned, rescuer = ("onnx", "torch") if name == "OnnxDeployment" else ("torch", "onnx")
     changes: dict[str, dict[str, Any]] = {name: {"options": PATIENT}}
-    service.deploy(ready=True, Router={"onnx_fraction": float(assigned == "onnx")}, **changes)
+    # An ONNX without a share answers for Torch only if it is told to.
+    policy = {"onnx_fraction": float(assigned == "onnx"), "fallback": "always"}
+    service.deploy(ready=True, Router=policy, **changes)
     (pid,) = service.pids()[name]
     with concurrent.futures.ThreadPoolExecutor(4) as pool, frozen(pid):
         answers = [pool.submit(detect) for _ in range(4)]
@@ -128,7 +130,8 @@ def in_flight(service: Service, backend: str) -> int:
 
 def test_a_client_that_goes_away_cancels_its_work(service: Service, client: httpx.Client, photo: bytes) -> None:
     # Without a fallback every call stays at the frozen backend until its client leaves.
-    patient = {"onnx_fraction": 0.0, "fallback": False, "arm_timeout_s": 50, "deadline_s": 120}
+    calm = {"consecutive_failures": 100, "window": 1000}
+    patient = {"onnx_fraction": 0.0, "fallback": False, "arm_timeout_s": 50, "deadline_s": 120, "breaker": calm}
     service.deploy(Router=patient, TorchDeployment={"options": PATIENT})
     torch, photo = psutil.Process(service.pids()["TorchDeployment"][0]), enlarged(photo)
     before = cpu_seconds(torch)

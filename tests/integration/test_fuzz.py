@@ -29,6 +29,7 @@ from serve_app.schemas import BACKENDS, Backend, DetectionResult, DetectResponse
 from serve_app.settings import LimitSettings
 from serve_app.traffic.breaker import Breaker
 from serve_app.traffic.dispatch import Dispatcher
+from serve_app.traffic.lane import Lane
 from serve_app.traffic.policy import PolicyInForce
 from serve_app.traffic.shadow import Shadow
 from tests.integration.bodies import Hostile, hostile_requests
@@ -63,6 +64,7 @@ class LocalBackend:
     """A backend without Ray: one real pipeline, called in place."""
 
     is_ready = True
+    fingerprints = frozenset({"sha256:blind"})
 
     def __init__(self, name: Backend, limits: LimitSettings) -> None:
         self.name = name
@@ -86,7 +88,7 @@ def api_without_ray(limits: LimitSettings) -> Starlette:
         limits=limits,
         policy=policy,
         admission=Admission(metrics.overloaded),
-        dispatcher=Dispatcher(policy, backends, {name: Breaker() for name in BACKENDS}, metrics),
+        dispatcher=Dispatcher(policy, {name: Lane(backend, Breaker()) for name, backend in backends.items()}, metrics),
         shadow=Shadow(backends, metrics),
         readiness=lambda: {"ready": True},
         metrics_page=metrics_page,

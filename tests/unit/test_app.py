@@ -33,3 +33,12 @@ def test_a_user_config_that_is_removed_goes_back_to_the_defaults(router: Any) ->
     assert router.user_config == TrafficPolicy().model_dump()
     assert torch.user_config == TorchSettings().model_dump()
     assert onnx.user_config == OnnxSettings().model_dump()
+
+
+def test_the_calls_to_both_backends_go_to_replicas_that_are_ready(router: Any) -> None:
+    for backend in router.init_args[1:]:
+        routing = backend._bound_deployment._deployment_config.request_router_config
+        assert routing.get_request_router_class().__name__ == "ReadyReplicas"
+    assert (
+        router._deployment_config.request_router_config.is_default_request_router()
+    )  # Serve refuses it behind HAProxy

@@ -2,9 +2,11 @@
 
 import asyncio
 import io
+import json
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,23 @@ import pytest
 from PIL import Image
 
 from serve_app.deployments import BackendDeployment, OnnxDeployment, TorchDeployment
+from serve_app.detection import imaging
+from serve_app.detection.formats.encoded import Encoded
+from serve_app.detection.picture import Picture
 from serve_app.detection.pipeline import Pipeline
 from serve_app.detection.spec import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
-from serve_app.errors import BackendUnavailable, ConfigurationError, DeadlineExceeded, EngineFailed, Overloaded
-from serve_app.schemas import Options
+from serve_app.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidImage,
+    Overloaded,
+    TooLarge,
+)
+from serve_app.schemas import BackendStatus, DetectionResult, Options
 from serve_app.settings import BackendSettings, LimitSettings, parse
+from tests.unit.detection.hostile import flat_jpeg, scan_bomb
 from tests.unit.virtual_time import VirtualClock
 
 SPEC = ModelSpec(
@@ -50,7 +64,7 @@ class FakeDetector:
         self.started = threading.Semaphore(0)
         self.go_on = threading.Event()
         self.go_on.set()
-        self.raises: Exception | None = None
+        self.raises: BaseException | None = None
         self.together: threading.Barrier | None = None
         self.most_at_once = 0
         self._inside = 0
@@ -82,7 +96,7 @@ class FakeDeployment(BackendDeployment):
         self.clock = VirtualClock()
         super().__init__(LimitSettings(), clock=self.clock)
         self.detector = FakeDetector()
-        self.raises: Exception | None = None
+        self.raises: BaseException | None = None
 
     def _remedy(self, user_config: Mapping[str, Any]) -> str:
         return "put it right"
@@ -156,9 +170,8 @@ def test_a_loaded_deployment_says_what_it_runs_and_answers(deployment: FakeDeplo
         ),
     ],
 )
-def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(
-    deployment: FakeDeployment, error: Exception, reason: str
-) -> None:
+def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(error: Exception, reason: str) -> None:
+    deployment = FakeDeployment()
     deployment.raises = error
     deployment.reconfigure(RELOAD)
     assert status(deployment) == ("unavailable", reason)
@@ -171,11 +184,20 @@ def test_what_keeps_it_from_loading_becomes_its_status_with_the_remedy(
     asyncio.run(detect(deployment))
 
 
-def test_an_engine_that_fails_its_warm_up_is_not_ready(deployment: FakeDeployment) -> None:
+def test_an_engine_that_fails_its_warm_up_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    deployment = FakeDeployment()
     deployment.detector.raises = RuntimeError("no kernel")
     deployment.reconfigure(RELOAD)
     assert status(deployment)[0] == "unavailable"
-    assert "no kernel" not in status(deployment)[1]  # the log has it, with its traceback
+    assert "no kernel" not in status(deployment)[1]
+    assert "RuntimeError: no kernel" in caplog.text
+
+
+def test_a_name_that_is_no_utf8_still_makes_a_status() -> None:
+    deployment = FakeDeployment()
+    deployment.raises = OSError("cannot open model\udcff.onnx")  # as Python names a file whose name is Latin-1
+    deployment.reconfigure(RELOAD)
+    assert "cannot open model\\udcff.onnx" in status(deployment)[1]
 
 
 def test_a_deployment_before_its_first_configuration_is_unavailable() -> None:
@@ -245,6 +267,47 @@ def test_two_inferences_run_at_once_where_the_configuration_says_so(deployment: 
     assert detector.most_at_once == 2
 
 
+def test_a_bad_image_is_refused_while_all_threads_are_taken(deployment: FakeDeployment) -> None:
+    async def go() -> None:
+        deployment.detector.go_on.clear()
+        running = [asyncio.ensure_future(detect(deployment)) for _ in range(5)]
+        await inference_began(deployment)
+        for data, error in ((b"no image", InvalidImage), (scan_bomb(7000, 7000, 1000), TooLarge)):
+            with pytest.raises(error):
+                await deployment.detect(data, Options(), 30)
+        deployment.detector.go_on.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(go())
+
+
+def test_good_photos_are_answered_while_the_worst_images_are_decoded(
+    deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, go_on = threading.Semaphore(0), threading.Event()
+    load = imaging.loaded
+
+    def held(encoded: Encoded) -> AbstractContextManager[Picture]:
+        if encoded.width > 1000:
+            decoding.release()
+            assert go_on.wait(timeout=60)
+        return load(encoded)
+
+    async def go() -> None:
+        monkeypatch.setattr(imaging, "loaded", held)
+        worst = [asyncio.ensure_future(deployment.detect(flat_jpeg(7000, 7000), Options(), 30)) for _ in range(12)]
+        for _ in range(2):  # of the three threads
+            assert await asyncio.to_thread(decoding.acquire, timeout=60)
+        await asyncio.gather(*(detect(deployment) for _ in range(3)))
+        assert sum(task.done() for task in worst) == 8  # refused; two are decoded, two wait
+        go_on.set()
+        ended = await asyncio.gather(*worst, return_exceptions=True)
+        assert sum(isinstance(each, Overloaded) for each in ended) == 8
+        assert sum(isinstance(each, DetectionResult) for each in ended) == 4
+
+    asyncio.run(go())
+
+
 def test_an_engine_error_names_no_internals(deployment: FakeDeployment) -> None:
     deployment.detector.raises = RuntimeError("/srv/model: address 0x7f")
     with pytest.raises(EngineFailed, match=r"^fake failed: RuntimeError$"):
@@ -275,6 +338,13 @@ def test_an_engine_that_hangs_fails_the_health_check_until_it_comes_back(deploym
         assert (await deployment.status()).state == "ready"
 
     asyncio.run(go())
+
+
+def test_serve_is_told_the_status_as_plain_values(deployment: FakeDeployment) -> None:
+    told = asyncio.run(deployment.record_routing_stats())
+    assert BackendStatus.model_validate(told) == asyncio.run(deployment.status())
+    assert json.loads(json.dumps(told)) == told
+    assert told["state"] == "ready"
 
 
 @pytest.mark.parametrize(

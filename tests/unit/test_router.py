@@ -97,8 +97,14 @@ def test_readiness_shows_both_backends_and_needs_one(bed: Bed) -> None:
         response = await client.get("/readyz")
         assert (response.status_code, response.json()["ready"]) == (200, True)
         assert response.json()["backends"] == {
-            "torch": {"state": "ready", "breaker_open": False, "replicas": 1},
-            "onnx": {"state": "unavailable", "reason": "no artifact", "breaker_open": False, "replicas": 1},
+            "torch": {"state": "ready", "breaker_open": False, "timeout_s": 10.0, "replicas": 1},
+            "onnx": {
+                "state": "unavailable",
+                "reason": "no artifact",
+                "breaker_open": False,
+                "timeout_s": 10.0,
+                "replicas": 1,
+            },
         }
         bed.torch.outcomes["status"] = ActorDiedError()
         bed.torch.replicas = None  # Ray does not tell
@@ -106,6 +112,89 @@ def test_readiness_shows_both_backends_and_needs_one(bed: Bed) -> None:
         response = await client.get("/readyz")
         assert (response.status_code, response.json()["ready"]) == (503, False)
         assert response.json()["backends"]["torch"]["replicas"] is None
+
+    bed.use(use)
+
+
+def test_a_refused_configuration_stands_beside_the_state_and_in_its_gauge(bed: Bed) -> None:
+    bed.onnx.outcomes["status"] = BackendStatus(state="ready", configuration_error="no artifact; run: x", reload=2)
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        told = (await client.get("/readyz")).json()["backends"]["onnx"]
+        assert (told["state"], told["configuration_error"], told["reload"]) == ("ready", "no artifact; run: x", 2)
+        await asyncio.sleep(1)
+        assert bed.last("detect_configuration_rejected") == {"torch": 0.0, "onnx": 1.0}
+        bed.onnx.outcomes["status"] = BackendStatus(state="ready", reload=3)
+        await asyncio.sleep(2)
+        assert bed.last("detect_configuration_rejected") == {"torch": 0.0, "onnx": 0.0}
+        assert "configuration_error" not in (await client.get("/readyz")).json()["backends"]["onnx"]
+
+    bed.use(use)
+
+
+def test_readiness_shows_the_time_out_in_force(bed: Bed) -> None:
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        await client.post("/detect", content=b"image", headers=JPEG)
+        state = (await client.get("/readyz")).json()
+        assert state["policy"]["arm_timeout_s"] == "auto"
+        assert [state["backends"][name]["timeout_s"] for name in ("torch", "onnx")] == [1.0, 10.0]
+        await router.reconfigure({"arm_timeout_s": 7})
+        state = (await client.get("/readyz")).json()
+        assert [state["backends"][name]["timeout_s"] for name in ("torch", "onnx")] == [7.0, 7.0]
+
+    bed.use(use)
+
+
+def test_an_onnx_with_other_weights_carries_no_traffic(bed: Bed) -> None:
+    bed.torch.outcomes["status"] = BackendStatus(state="ready", fingerprint="sha256:old")
+    bed.onnx.outcomes["status"] = BackendStatus(state="ready", fingerprint="sha256:new")
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        await router.reconfigure({"onnx_fraction": 1.0, "allow_override": True})
+        answer = (await client.post("/detect", content=b"image", headers=JPEG)).json()
+        assert (answer["assigned"], answer["backend"]) == ("torch", "torch")
+        state = (await client.get("/readyz")).json()
+        assert "reason" not in state["backends"]["torch"]
+        told = state["backends"]["onnx"]["reason"]
+        assert told.startswith("the weights differ: Torch has sha256:old and ONNX sha256:new")
+        forced = await client.post("/detect", content=b"image", headers=JPEG | {"X-Backend": "onnx"})
+        assert (forced.status_code, forced.json()["code"]) == (503, "backend_unavailable")
+        assert forced.json()["detail"] == told
+        bed.onnx.outcomes["status"] = BackendStatus(state="unavailable", reason="no artifact")
+        await asyncio.sleep(2)
+        assert (await client.get("/readyz")).json()["backends"]["onnx"]["reason"] == f"no artifact; {told}"
+        bed.onnx.outcomes["status"] = bed.torch.outcomes["status"]
+        await asyncio.sleep(2)
+        answer = (await client.post("/detect", content=b"image", headers=JPEG)).json()
+        assert (answer["assigned"], answer["backend"]) == ("onnx", "onnx")
+
+    bed.use(use)
+
+
+def test_readiness_names_the_replica_that_cannot_answer(bed: Bed) -> None:
+    bed.onnx.replicas = {"well": "running", "ill": "running"}
+    bed.onnx.told = {"well": {"state": "ready"}, "ill": {"state": "unavailable", "reason": "no artifact; run: x"}}
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        told = (await client.get("/readyz")).json()["backends"]["onnx"]
+        assert (told["state"], told["replicas"], told["replicas_ready"]) == ("ready", 2, 1)
+        assert told["replica_errors"] == {"ill": "no artifact; run: x"}
+        await asyncio.sleep(1)
+        assert bed.last("detect_replicas_unavailable") == {"torch": 0, "onnx": 1}
+
+    bed.use(use)
+
+
+def test_the_limit_on_places_is_wired(bed: Bed) -> None:
+    bed.torch.takes_s["detect"] = 1
+
+    async def use(router: Router, client: httpx.AsyncClient) -> None:
+        await router.reconfigure({"max_inflight": 1})
+
+        async def post() -> int:
+            return (await client.post("/detect", content=b"image", headers=JPEG)).status_code
+
+        assert sorted(await asyncio.gather(post(), post())) == [200, 503]
 
     bed.use(use)
 

@@ -27,6 +27,15 @@ from serve_app.settings import (
         (TrafficPolicy, {"deadline_s": 0}, "Router.deadline_s"),
         (TrafficPolicy, {"sticky_header": "x client"}, "Router.sticky_header"),
         (TrafficPolicy, {"breaker": {"window": 1}}, "Router.breaker.window"),
+        (TrafficPolicy, {"fallback": "never"}, "Router.fallback: Input should be True, False or 'always', got 'never'"),
+        *(
+            (
+                TrafficPolicy,
+                {"arm_timeout_s": value},
+                "Router.arm_timeout_s: give seconds (over 0, at most 3600) or auto",
+            )
+            for value in (0, -1, 3601, "soon", True, None, float("nan"), float("inf"))
+        ),
         (TorchSettings, {"device": "gpu"}, "Router.device"),
         (TorchSettings, {"threads": 0}, "Router.threads"),
         (OnnxSettings, {"providers": []}, "Router.providers"),
@@ -81,6 +90,14 @@ def test_every_wrong_key_is_listed() -> None:
 
 def test_the_defaults_send_nothing_to_onnx() -> None:
     assert parse(TrafficPolicy, {}, "Router").onnx_fraction == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [({}, 10), ({"deadline_s": 8}, 4), ({"arm_timeout_s": 20}, 20), ({"arm_timeout_s": 0.5, "deadline_s": 0.2}, 0.5)],
+)
+def test_the_longest_attempt(values: dict[str, Any], seconds: float) -> None:
+    assert TrafficPolicy(**values).longest_attempt_s == seconds
 
 
 @pytest.mark.parametrize("model", [TrafficPolicy, TorchSettings, OnnxSettings, AppSettings])

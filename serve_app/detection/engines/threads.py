@@ -4,8 +4,11 @@ The callers are the deployments and the export.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_WAITING = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 
 
 def reserve(threads: int, spinning: bool) -> None:
@@ -18,3 +21,21 @@ def reserve(threads: int, spinning: bool) -> None:
         os.environ[name] = str(threads)
     os.environ["OMP_WAIT_POLICY"] = "ACTIVE" if spinning else "PASSIVE"
     os.environ["KMP_BLOCKTIME"] = "200" if spinning else "0"  # milliseconds; Intel's OpenMP reads this instead
+
+
+@contextmanager
+def put_back_on_failure() -> Iterator[None]:
+    """If the body raises, leave the environment as it was: what `reserve` set was meant for an engine that never came.
+
+    The engine that goes on answering may load a library only at its next image, and its children inherit all of it.
+    """
+    before = {name: os.environ.get(name) for name in (*_COUNTS, *_WAITING)}
+    try:
+        yield
+    except BaseException:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        raise

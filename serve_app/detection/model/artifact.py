@@ -188,5 +188,9 @@ def find(settings: OnnxSettings) -> tuple[Files, Manifest]:
     )
     with locked(folder):
         manifest = load_manifest(folder, remedy)
-        expected = checkpoint.fingerprint(checkpoint.resolve(settings.checkpoint, settings.revision))
-        return verify(folder, manifest, expected, remedy), manifest
+        source = checkpoint.resolve(settings.checkpoint, settings.revision)
+        spec = checkpoint.read_spec(source)
+        files = verify(folder, manifest, checkpoint.fingerprint(source), remedy)
+    if manifest.spec != spec:  # what an older version ignored in the same files
+        raise ConfigurationError(f"{folder} was exported by a version that read its checkpoint otherwise; {remedy}")
+    return files, manifest

@@ -1,22 +1,21 @@
-"""A Hugging Face YOLOS checkpoint as files: its folder, its configuration, its fingerprint.
+"""A Hugging Face YOLOS checkpoint as files: its folder, its spec, its fingerprint.
 
 Called by both backends when they load, and by the export. Needs neither torch nor Ray.
 """
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, JsonValue
 
-from serve_app.detection.spec import ModelSpec, ResizeRule
+from serve_app.detection.model import architecture, json_file, preprocessor, weights
+from serve_app.detection.spec import ModelSpec
 from serve_app.errors import ConfigurationError
 
 _CONFIG = "config.json"
 _PROCESSOR = "preprocessor_config.json"
-_DOWNLOADED = (_CONFIG, _PROCESSOR, "*.safetensors", "*.safetensors.index.json")
-_DEFAULT_LONGEST_EDGE = 1333  # transformers' YolosImageProcessor takes it where a checkpoint names none
+_SECOND_PROCESSOR = "processor_config.json"
+_DOWNLOADED = (_CONFIG, _PROCESSOR, _SECOND_PROCESSOR, "*.safetensors", "*.safetensors.index.json")
 
 
 def resolve(checkpoint: str, revision: str | None = None) -> Path:
@@ -70,56 +69,31 @@ def fingerprint(folder: Path) -> str:
 
 
 def read_spec(folder: Path) -> ModelSpec:
-    """Read labels, resize rule, normalisation and token counts.
+    """Read labels, preprocessing and token counts, and make sure that the weights are whole and fit them.
 
-    Raises ConfigurationError for another architecture, damaged JSON, or preprocessing that the service does not do.
+    Raises ConfigurationError for another architecture, damaged JSON, preprocessing that the service does not do, and
+    tensors that are missing, unexpected or of a wrong shape.
     """
-    config, processor = _read_json(folder / _CONFIG), _read_json(folder / _PROCESSOR)
-    if config.get("model_type") != "yolos":
-        raise ConfigurationError(f"{folder / _CONFIG}: model_type is {config.get('model_type')!r}, expected 'yolos'")
-    _refuse_unusual(folder / _PROCESSOR, processor)
-    labels = config.get("id2label") or {}
-    patch = config.get("patch_size", 16)
-    try:
-        rows, columns = config.get("image_size", (512, 864))
-        return ModelSpec(
-            labels=[labels[str(index)] for index in range(len(labels))],
-            resize=_resize_rule(processor),
-            resample=processor.get("resample", 2),
-            mean=processor.get("image_mean", (0.485, 0.456, 0.406)),
-            std=processor.get("image_std", (0.229, 0.224, 0.225)),
-            patch_size=patch,
-            position_grid=(rows // patch, columns // patch),
-            detection_tokens=config.get("num_detection_tokens", 100),
+    model = architecture.read(folder / _CONFIG)
+    _refuse_second_processor(folder)
+    prepared = preprocessor.read(folder / _PROCESSOR, model.patch_size)
+    weights.require_whole(folder, model)
+    return ModelSpec(
+        labels=model.labels,
+        **prepared._asdict(),
+        patch_size=model.patch_size,
+        position_grid=model.grid,
+        detection_tokens=model.num_detection_tokens,
+    )
+
+
+def _refuse_second_processor(folder: Path) -> None:
+    path = folder / _SECOND_PROCESSOR
+    if path.is_file() and json_file.parse(_SecondProcessor, path).image_processor is not None:
+        raise ConfigurationError(
+            f"{path}: it has an image_processor, which transformers prefers to {_PROCESSOR}; move its settings there"
         )
-    except (ValidationError, KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"checkpoint {folder}: cannot read its configuration: {error}") from error
 
 
-def _refuse_unusual(path: Path, processor: dict[str, Any]) -> None:
-    for key in ("do_resize", "do_rescale", "do_normalize"):
-        if processor.get(key) is False:
-            raise ConfigurationError(f"{path}: {key} is false, but the service always resizes and normalises")
-    factor = processor.get("rescale_factor", 1 / 255)
-    if abs(factor * 255 - 1) > 1e-6:
-        raise ConfigurationError(f"{path}: rescale_factor is {factor}, expected 1/255")
-
-
-def _resize_rule(processor: dict[str, Any]) -> ResizeRule:
-    size = processor.get("size", {"shortest_edge": 800})
-    if isinstance(size, int):  # processors saved before transformers 4.26 hold two numbers
-        return ResizeRule(shortest_edge=size, longest_edge=processor.get("max_size", _DEFAULT_LONGEST_EDGE))
-    rule = ResizeRule.model_validate(size)
-    if rule.shortest_edge and not rule.longest_edge:
-        return rule.model_copy(update={"longest_edge": _DEFAULT_LONGEST_EDGE})
-    return rule
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: expected a JSON object")
-    return content
+class _SecondProcessor(BaseModel):
+    image_processor: JsonValue = None

@@ -1,8 +1,8 @@
 """A Serve handle without Serve, for the tests of the backends as the router sees them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -41,7 +41,8 @@ class FakeResponse:
 class FakeHandle:
     """Stands for a DeploymentHandle. `outcomes` and `takes_s` are by method name.
 
-    `replicas` is Serve's table of them, or None where Ray does not tell; `with_tables` makes the watch read it.
+    `replicas` is Serve's table of them, or None where Ray does not tell, and `told` what they last told Serve of
+    themselves; `with_tables` makes the watch read both.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class FakeHandle:
         self.responses: list[FakeResponse] = []
         self.arguments: list[tuple[Any, ...]] = []
         self.replicas: dict[str, str] | None = None
+        self.told: dict[str, Mapping[str, Any]] = {}
 
     def options(self, method_name: str) -> Any:
         outer = self
@@ -58,6 +60,10 @@ class FakeHandle:
             @property
             def table(self) -> dict[str, str] | None:
                 return outer.replicas
+
+            @property
+            def told(self) -> dict[str, Mapping[str, Any]]:
+                return {name: stats for name, stats in outer.told.items() if name in (outer.replicas or {})}
 
             def remote(self, *arguments: Any) -> FakeResponse:
                 outer.arguments.append(arguments)
@@ -74,7 +80,10 @@ def _table(handle: Any) -> frozenset[str] | None:
 
 def with_tables() -> AbstractContextManager[Any]:
     """Read the fake handles' tables. Where Ray keeps its own is the business of `ray_internals` and its tests."""
-    return patch.object(ray_internals, "known_replicas", _table)
+    stack = ExitStack()
+    stack.enter_context(patch.object(ray_internals, "known_replicas", _table))
+    stack.enter_context(patch.object(ray_internals, "routing_stats", lambda handle: handle.told))
+    return stack
 
 
 def with_client(

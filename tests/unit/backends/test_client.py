@@ -23,8 +23,9 @@ from serve_app.errors import (
     Overloaded,
     ServingError,
     TooLarge,
+    UnsupportedMediaType,
 )
-from serve_app.schemas import DetectionResult, Options
+from serve_app.schemas import BackendStatus, DetectionResult, Options
 from tests.unit.backends.fake_handle import FOREVER, RESULT, FakeHandle, with_client
 from tests.unit.virtual_time import VirtualClock
 
@@ -100,7 +101,9 @@ def test_every_failure_has_a_bounded_reason_and_a_safe_text(
         assert secret not in caught.value.error.detail
 
 
-@pytest.mark.parametrize("error", [InvalidImage("no image"), TooLarge("too many pixels")])
+@pytest.mark.parametrize(
+    "error", [InvalidImage("no image"), TooLarge("too many pixels"), UnsupportedMediaType("a HEIC")]
+)
 def test_the_clients_own_error_passes_untouched(handle: FakeHandle, error: ServingError) -> None:
     handle.outcomes["detect"] = from_replica(error)
     with pytest.raises(type(error)) as caught:
@@ -200,3 +203,18 @@ def test_a_caller_that_goes_away_cancels_the_call(handle: FakeHandle) -> None:
 
     with_client(handle, use)
     assert handle.responses[0].cancelled
+
+
+def test_the_fingerprint_is_remembered_while_the_backend_is_down(handle: FakeHandle) -> None:
+    handle.outcomes["status"] = BackendStatus(state="ready", fingerprint="sha256:a")
+
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
+        assert client.fingerprints == frozenset()
+        await client.watch.refresh_status()
+        assert client.fingerprints == {"sha256:a"}
+        handle.outcomes["status"] = ActorDiedError()
+        await client.watch.refresh_status()
+        assert not client.is_ready
+        assert client.fingerprints == {"sha256:a"}
+
+    with_client(handle, use)

@@ -1,6 +1,7 @@
 """What the router knows of a backend: an outage told from slowness, the death of one replica and of the last."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError
@@ -9,8 +10,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.backends.client import ServeBackendClient
 from serve_app.backends.protocol import BackendFailure
-from serve_app.schemas import Options
-from tests.unit.backends.fake_handle import FOREVER, READY, FakeHandle, with_client
+from serve_app.schemas import BackendStatus, Options
+from tests.unit.backends.fake_handle import FOREVER, READY, FakeHandle, with_client, with_tables
 from tests.unit.virtual_time import VirtualClock
 
 NO_DEPLOYMENT = DeploymentUnavailableError(DeploymentID("OnnxDeployment"))
@@ -162,3 +163,127 @@ def test_the_watch_outlives_an_error_that_nobody_expects(handle: FakeHandle, cap
 
     with_client(handle, use)
     assert "the status of onnx cannot be read" in caplog.text
+
+
+A, B = "sha256:a", "sha256:b"
+
+
+def told(state: str = "ready", **values: Any) -> dict[str, Any]:
+    """What a replica tells Serve of itself."""
+    return {"state": state, **values}
+
+
+def pair(handle: FakeHandle, first: dict[str, Any], second: dict[str, Any]) -> None:
+    handle.replicas = {"first": "running", "second": "running"}
+    handle.told = {"first": first, "second": second}
+
+
+def after_one_question(handle: FakeHandle) -> ServeBackendClient:
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
+        await client.watch.refresh_status()
+
+    return with_client(handle, use)
+
+
+def report(handle: FakeHandle) -> dict[str, Any]:
+    client = after_one_question(handle)
+    with with_tables():
+        return client.watch.report()
+
+
+def test_the_report_names_what_ails_one_replica_of_two(handle: FakeHandle) -> None:
+    pair(handle, told("unavailable", reason="no artifact; run: x"), told())
+    assert report(handle) == {
+        "state": "ready",
+        "replicas": 2,
+        "replicas_ready": 1,
+        "replica_errors": {"first": "no artifact; run: x"},
+    }
+
+
+def test_the_report_names_a_configuration_that_one_replica_refused(handle: FakeHandle) -> None:
+    pair(handle, told(configuration_error="no artifact"), told())
+    assert report(handle) == {
+        "state": "ready",
+        "configuration_error": "no artifact",
+        "replicas": 2,
+        "replicas_ready": 2,
+        "replica_errors": {"first": "no artifact"},
+    }
+
+
+def test_the_report_where_ray_tells_nothing(handle: FakeHandle) -> None:
+    handle.replicas = None
+    assert report(handle) == {"state": "ready", "replicas": None}
+
+
+def test_a_replica_of_another_version_tells_nothing(handle: FakeHandle) -> None:
+    pair(handle, {"state": "humming"}, told())
+    assert report(handle) == {"state": "ready", "replicas": 2, "replicas_ready": 1}
+
+
+def test_a_backend_is_ready_while_one_replica_is(handle: FakeHandle) -> None:
+    """Serve may pick any before the replicas have told it how they are."""
+    handle.outcomes["status"] = BackendStatus(state="unavailable", reason="no artifact")
+    pair(handle, told("unavailable", reason="no artifact"), told(fingerprint=A))
+    client = after_one_question(handle)
+    assert client.watch.status == BackendStatus(state="ready", fingerprint=A)
+    pair(handle, told("unavailable", reason="no artifact"), told("unavailable", reason="no artifact"))
+    assert after_one_question(handle).watch.status.reason == "no artifact"
+
+
+def test_the_replicas_that_cannot_answer_are_counted(handle: FakeHandle) -> None:
+    pair(handle, told("unavailable"), told("unavailable"))
+    client = after_one_question(handle)
+    with with_tables():
+        assert client.watch.unavailable == 2
+
+
+def test_a_single_replicas_own_answer_is_newer_than_what_serve_knows_of_it(handle: FakeHandle) -> None:
+    handle.outcomes["status"] = BackendStatus(state="ready", fingerprint=B)
+    handle.replicas = {"only": "running"}
+    handle.told = {"only": told(fingerprint=A, configuration_error="refused before")}
+    client = after_one_question(handle)
+    assert client.watch.status == BackendStatus(state="ready", fingerprint=B)
+    assert client.fingerprints == {B}
+    with with_tables():
+        shown = client.watch.report()
+    assert (shown["replicas_ready"], "replica_errors" in shown) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "weights"),
+    [
+        (told(fingerprint=A), told(fingerprint=A), {A}),
+        (told(fingerprint=A), told(fingerprint=B), {A, B}),
+        (told(fingerprint=A), told(fingerprint=B, configuration_error="refused"), {A, B}),
+        (told(fingerprint=A), told("unavailable", reason="no artifact"), {A}),
+        (told(fingerprint=A), told("unavailable", fingerprint=B, reason="hangs"), {A}),
+    ],
+)
+def test_the_fingerprints_are_those_of_the_replicas_that_take_traffic(
+    handle: FakeHandle, first: dict[str, Any], second: dict[str, Any], weights: set[str]
+) -> None:
+    handle.outcomes["status"] = BackendStatus(state="ready", fingerprint=A)
+    pair(handle, first, second)
+    assert after_one_question(handle).fingerprints == weights
+
+
+def test_the_fingerprints_stay_known_while_the_backend_is_down(handle: FakeHandle) -> None:
+    async def use(client: ServeBackendClient, clock: VirtualClock) -> None:
+        assert client.fingerprints == frozenset()
+        handle.outcomes["status"] = BackendStatus(state="unavailable", reason="no artifact")
+        await client.watch.refresh_status()
+        assert client.fingerprints == frozenset()
+        handle.outcomes["status"] = BackendStatus(state="ready", fingerprint=A)
+        await client.watch.refresh_status()
+        assert client.fingerprints == {A}
+        for outage in (ActorDiedError(), BackendStatus(state="unavailable", reason="no artifact")):
+            handle.outcomes["status"] = outage
+            await client.watch.refresh_status()
+            assert (client.is_ready, client.fingerprints) == (False, frozenset({A}))
+        handle.outcomes["status"] = BackendStatus(state="ready", fingerprint=B)
+        await client.watch.refresh_status()
+        assert client.fingerprints == {B}
+
+    with_client(handle, use)

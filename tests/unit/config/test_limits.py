@@ -56,7 +56,7 @@ def test_a_replicas_own_transport_counts_for_it() -> None:
         [transport(**{VARIABLE: "-1"})],
         [transport(RAY_SERVE_USE_GRPC_BY_DEFAULT="0")],
         [application(runtime_env=None), limits(max_body_bytes=4_000_000)],
-        [options("Router", max_ongoing_requests=76)],
+        [options("Router", max_ongoing_requests=88)],
         [options("TorchDeployment", max_ongoing_requests=4)],
         [options("TorchDeployment", max_ongoing_requests=1, max_queued_requests=12)],
         [options("TorchDeployment", max_ongoing_requests=1, max_queued_requests=-1)],
@@ -76,9 +76,9 @@ def test_limits_that_fit(changes: list[Change]) -> None:
 @pytest.mark.parametrize(
     ("change", "shown"),
     [
-        (options("Router", max_ongoing_requests=75), "75 is under the 76 places"),
-        (options("Router", max_ongoing_requests=None), "Serve's default of 5 is under the 76 places"),
-        (user_config("Router", max_uploads=245), "256 is under the 257 places"),
+        (options("Router", max_ongoing_requests=87), "87 is under the 88 places"),
+        (options("Router", max_ongoing_requests=None), "Serve's default of 5 is under the 88 places"),
+        (user_config("Router", max_uploads=233), "256 is under the 257 places"),
     ],
 )
 def test_the_router_needs_a_place_in_serve_for_each_of_its_own(change: Change, shown: str) -> None:

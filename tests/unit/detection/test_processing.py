@@ -8,8 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from transformers.image_utils import load_image
-from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
+from transformers.image_transforms import get_size_with_aspect_ratio
+from transformers.image_utils import get_image_size_for_max_height_width, load_image
+from transformers.models.yolos.image_processing_pil_yolos import (
+    YolosImageProcessorPil,
+    get_size_with_aspect_ratio_yolos,
+)
 from transformers.models.yolos.modeling_yolos import YolosObjectDetectionOutput
 
 from serve_app.detection.imaging import decode
@@ -24,6 +28,7 @@ RULES: list[dict[str, int]] = [
     {"shortest_edge": 512, "longest_edge": 864},
     {"shortest_edge": 800, "longest_edge": 1333},
     {"height": 300, "width": 200},
+    {"max_height": 256, "max_width": 300},
 ]
 SIZES = [
     (400, 533),
@@ -55,11 +60,9 @@ def noise(width: int, height: int) -> Image.Image:
 def test_pixels_equal_those_of_transformers(rule: dict[str, int], size: tuple[int, int]) -> None:
     image = noise(*size)
     processor = YolosImageProcessorPil(size=rule)
-    if "height" in rule:
-        rows, columns = rule["height"], rule["width"]
-        image = image.resize((columns - columns % 16, rows - rows % 16))  # transformers does not round a fixed size
-        processor = YolosImageProcessorPil(size={"height": image.height, "width": image.width})
     expected = processor(images=image, return_tensors="np")["pixel_values"]
+    rows, columns = (side - side % 16 for side in expected.shape[2:])  # the model reads whole patches only
+    expected = expected[:, :, :rows, :columns]
     ours = prepare(image, spec(rule))
     assert ours.shape == expected.shape
     np.testing.assert_allclose(ours, expected, atol=1e-5)
@@ -68,11 +71,22 @@ def test_pixels_equal_those_of_transformers(rule: dict[str, int], size: tuple[in
 @settings(max_examples=300)
 @given(width=st.integers(16, 4000), height=st.integers(16, 4000), rule=st.sampled_from(RULES[:4]))
 def test_sizes_follow_the_rule_of_transformers(width: int, height: int, rule: dict[str, int]) -> None:
-    from transformers.models.yolos.image_processing_pil_yolos import get_size_with_aspect_ratio_yolos
-
     theirs = get_size_with_aspect_ratio_yolos((height, width), rule["shortest_edge"], rule["longest_edge"])
-    ours = target_size(height, width, ResizeRule(**rule), 16)
-    assert ours == (max(theirs[0], 16), max(theirs[1], 16))
+    assert target_size(height, width, ResizeRule(**rule)) == theirs
+
+
+@settings(max_examples=300)
+@given(width=st.integers(16, 4000), height=st.integers(16, 4000), rule=st.sampled_from(RULES[:4]))
+def test_sizes_follow_the_rule_of_detr(width: int, height: int, rule: dict[str, int]) -> None:
+    theirs = get_size_with_aspect_ratio((height, width), rule["shortest_edge"], rule["longest_edge"])
+    assert target_size(height, width, ResizeRule(**rule, multiple=1)) == theirs
+
+
+@settings(max_examples=300)
+@given(width=st.integers(16, 4000), height=st.integers(16, 4000), bounds=st.tuples(*[st.integers(16, 900)] * 2))
+def test_sizes_follow_the_rule_of_the_largest_sides(width: int, height: int, bounds: tuple[int, int]) -> None:
+    rule = ResizeRule(max_height=bounds[0], max_width=bounds[1])
+    assert target_size(height, width, rule) == get_image_size_for_max_height_width((height, width), *bounds)
 
 
 @pytest.mark.parametrize("size", [(1, 500), (500, 1), (1, 1), (3, 4000)])

@@ -79,7 +79,7 @@ def test_int8_leaves_what_it_is_told_to_keep(kept: Kept, quantised: int, tiny_ar
 
 @pytest.mark.parametrize("activation", ["gelu_new", "relu", "silu"])
 def test_int8_leaves_the_same_products_whatever_the_activation(activation: str, tmp_path: Path) -> None:
-    folder = checkpoints.make(tmp_path / "checkpoint", mid=False, activation=activation)
+    folder = checkpoints.make(tmp_path / "checkpoint", mid=False, hidden_act=activation)
     graph.write_graph(graph.load_model(folder), checkpoints.SPEC, tmp_path / "fp32.onnx")
     counts = []
     for kept in Kept:

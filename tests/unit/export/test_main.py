@@ -1,9 +1,12 @@
 """`python -m export`: one line for each refusal, the exit code that says which kind, never a traceback."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from serve_app.detection.agreement import Agreement
 from serve_app.detection.engines import threads
 from serve_app.detection.model import artifact
 from serve_app.detection.model.artifact import Manifest
-from tests.checkpoints import PARITY
+from tests.checkpoints import PARITY, save
 
 APP = typer.Typer()
 APP.command()(command.main)
@@ -84,7 +87,7 @@ def test_a_failed_comparison_of_raw_outputs_says_how_to_compare_more(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Agreement(True, 0, 0, 1.0, 1.0, 0.0, 0.0)
-    case = parity.Case("image", nothing, parity.Queries(12, 0.2, 0.2), 3.0)
+    case = parity.Case("image", nothing, parity.RawDeviation(12, 0.2, 0.2), 3.0)
     verdict = parity.Verdict([case], [str(case)], PARITY.model_copy(update={"queries": 12}))
 
     def fail(request: Request, say: object) -> Manifest:
@@ -107,6 +110,52 @@ def test_bad_input_is_exit_2(arguments: tuple[str, ...], tmp_path: Path) -> None
     assert result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def changed(key: str, value: object) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+
+    return change
+
+
+@pytest.mark.parametrize("if_stale", [(), ("--if-stale",)])
+@pytest.mark.parametrize(
+    ("file", "change", "told"),
+    [
+        (
+            "preprocessor_config.json",
+            changed("rescale_factor", None),
+            "rescale_factor is null; write a positive number",
+        ),
+        ("preprocessor_config.json", changed("do_resize", False), "do_resize is false; the service always resizes"),
+        ("config.json", changed("num_channels", 1), "num_channels is 1; input should be 3"),
+        ("config.json", changed("id2label", {"0": "hat"}), "config.json names 1 label, but the head has 5 outputs"),
+        ("config.json", changed("num_hidden_layers", 4), "tensors missing: 16 (vit.encoder.layer.3."),
+        ("model.safetensors", lambda path: path.write_bytes(b"torn"), "model.safetensors cannot be read ("),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_right_is_one_line(
+    file: str, change: Callable[[Path], None], told: str, if_stale: tuple[str], tiny: Path, tmp_path: Path
+) -> None:
+    checkpoint = Path(shutil.copytree(tiny, tmp_path / "checkpoint"))
+    change(checkpoint / file)
+    result = run("--checkpoint", checkpoint, "--out", tmp_path / "out", *if_stale)
+    assert result.exit_code == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert told in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_artifact_from_before_a_setting_was_read_is_not_current(
+    tiny: Path, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(tiny_artifact, tmp_path / "artifact"))
+    manifest = artifact.load_manifest(folder, "")
+    save(folder, manifest.model_copy(update={"spec": manifest.spec.model_copy(update={"pad": (160, 160)})}))
+    monkeypatch.setattr(write, "write", lambda *_, **__: manifest)
+    assert "agree" in run("--checkpoint", tiny, "--out", folder, "--if-stale").stdout
 
 
 def test_a_current_artifact_is_not_exported_again_and_torch_is_not_even_loaded(tiny: Path, tiny_artifact: Path) -> None:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -189,7 +190,7 @@ def test_a_folder_that_takes_no_file_is_named_before_the_work(
     def refuse(**_: object) -> str:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(out / ".export-1"))
 
-    monkeypatch.setattr(target.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     with pytest.raises(ConfigurationError, match=r"to .*/out: Read-only file system \(.*\.export-1\); name another"):
         put(out, tiny_artifact, "one")
     assert not out.exists()
@@ -199,7 +200,7 @@ def test_a_disk_without_room_is_named_before_the_work(
     out: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(target.shutil, "disk_usage", lambda _: usage(9e6, 5e6, 4e6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9e6, 5e6, 4e6))
     monkeypatch.setattr(target, "replace", lambda *_: pytest.fail("the work was done"))
     words = "down has 4 MB free, and the export takes about 7 MB; free some space"
     with pytest.raises(ConfigurationError, match=words):
@@ -216,6 +217,17 @@ def test_a_disk_that_fills_up_is_named_and_nothing_is_left(
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         put(out / "deep", tiny_artifact, "one", meanwhile=fail(error))
+    assert not out.exists()
+
+
+def test_an_error_on_a_disk_that_is_full_is_told_as_that(
+    out: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    free = iter([9e6, 4096])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9e6, 9e6, next(free)))
+    with pytest.raises(ConfigurationError, match="No space left on device; name another folder"):
+        put(out, tiny_artifact, "one", meanwhile=fail(ValueError("Wire format was corrupt")))
     assert not out.exists()
 
 

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from serve_app.http.admission import Admission
 from serve_app.http.api import build_api
 from serve_app.observability.scrape import Page
-from serve_app.schemas import Answer, Box, Call, Detection, DetectionResult, ImageSize
+from serve_app.schemas import Answer, Backend, Box, Call, Detection, DetectionResult, ImageSize
 from serve_app.settings import LimitSettings, TrafficPolicy
 from serve_app.traffic.dispatch import Dispatcher
 from serve_app.traffic.policy import PolicyInForce
@@ -34,6 +34,8 @@ class FakeService:
         self.compared: list[Call] = []
         self.raises: Exception | None = None
         self.ready = True
+        self.asked: list[tuple[str | None, Backend | None]] = []
+        self.places = True
 
     def _count(self) -> None:
         self.refused += 1
@@ -41,6 +43,10 @@ class FakeService:
     def policy(self, **values: Any) -> TrafficPolicy:
         self.in_force.current = TrafficPolicy(**values)
         return self.in_force.current
+
+    def has_place(self, key: str | None, forced: Backend | None) -> bool:
+        self.asked.append((key, forced))
+        return self.places
 
     async def detect(self, call: Call) -> Answer:
         self.calls.append(call)

@@ -1,4 +1,4 @@
-"""The two rooms of a router: both bounded, slow senders taking nothing from those who could be answered."""
+"""The room for bodies: bounded, and closed while nobody could answer."""
 
 from contextlib import ExitStack
 
@@ -29,36 +29,26 @@ def admission(refusals: Refusals) -> Admission:
     return Admission(refusals)
 
 
-def test_the_next_request_over_the_limit_is_refused_and_counted(admission: Admission, refusals: Refusals) -> None:
-    with admission.admit(POLICY), admission.admit(POLICY):
-        with pytest.raises(Overloaded, match="2 requests are under way, the limit is 2"), admission.admit(POLICY):
-            pass
-        assert refusals.count == 1
-    with admission.admit(POLICY):
-        assert refusals.count == 1
-
-
-def test_bodies_have_a_limit_of_their_own(admission: Admission) -> None:
+def test_the_next_body_over_the_limit_is_refused_and_counted(admission: Admission, refusals: Refusals) -> None:
     with ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(admission.receive(POLICY))
-        with pytest.raises(Overloaded, match="3 bodies"), admission.receive(POLICY):
-            pass
-        with admission.admit(POLICY):
-            pass
+            stack.enter_context(admission.receive(POLICY, has_place=True))
+        with pytest.raises(Overloaded, match="3 bodies are being received, the limit is 3"):
+            stack.enter_context(admission.receive(POLICY, has_place=True))
+        assert refusals.count == 1
+    with admission.receive(POLICY, has_place=True):
+        assert refusals.count == 1
 
 
 def test_no_body_is_received_that_nobody_could_answer(admission: Admission, refusals: Refusals) -> None:
-    with admission.admit(POLICY), admission.admit(POLICY):
-        with pytest.raises(Overloaded), admission.receive(POLICY):
-            pass
-        assert refusals.count == 1
+    with pytest.raises(Overloaded, match="under way, the limit is 2"), admission.receive(POLICY, has_place=False):
+        pass
+    assert refusals.count == 1
 
 
 def test_a_place_is_given_back_whatever_happens_in_it(admission: Admission) -> None:
-    for room in (admission.admit, admission.receive):
-        for _ in range(5):
-            with pytest.raises(ZeroDivisionError), room(POLICY):
-                raise ZeroDivisionError
-    with admission.receive(POLICY), admission.admit(POLICY):
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError), admission.receive(POLICY, has_place=True):
+            raise ZeroDivisionError
+    with admission.receive(POLICY, has_place=True):
         pass

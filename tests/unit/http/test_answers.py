@@ -58,14 +58,17 @@ def test_an_unexpected_failure_is_ours_and_says_nothing(client: TestClient, serv
 
 
 def test_a_full_router_refuses_at_once_and_counts_it(client: TestClient, service: FakeService) -> None:
-    with service.admission.admit(service.policy(max_inflight=1)):
-        problem(post(client), 503, "overloaded")
+    service.places = False
+    assert "the limit is" in problem(post(client, X_Client_Id="me"), 503, "overloaded")
     assert (service.refused, service.calls) == (1, [])
-    assert post(client).status_code == 200
+    service.places = True
+    service.policy(allow_override=True)
+    assert post(client, X_Backend="onnx").status_code == 200
+    assert service.asked == [("me", None), (None, "onnx")]
 
 
 def test_a_router_that_receives_enough_bodies_refuses_the_next(client: TestClient, service: FakeService) -> None:
-    with service.admission.receive(service.policy(max_uploads=1)):
+    with service.admission.receive(service.policy(max_uploads=1), has_place=True):
         problem(post(client), 503, "overloaded")
     assert (service.refused, service.calls) == (1, [])
 

@@ -240,6 +240,15 @@ def test_split_edits_deploys_and_waits_until_it_is_in_force(machine: Machine, co
     assert content["applications"][0]["deployments"][0]["user_config"]["onnx_fraction"] == 0.5
 
 
+def test_split_warns_of_a_backend_that_refused_what_was_deployed(machine: Machine, config: Path, folder: Path) -> None:
+    run("up", "--config", config, "--folder", folder)
+    machine.backends = {"torch": READY, "onnx": READY | {"configuration_error": "no artifact; run: python -m export"}}
+    for command in (["split", 0.5], ["up"]):
+        code, output = run(*command, "--config", config, "--folder", folder)
+        assert code == 0
+        assert "warning: onnx keeps its last good model: no artifact; run: python -m export" in output
+
+
 def test_split_without_a_node_says_how_to_start_one(machine: Machine, config: Path, folder: Path) -> None:
     before = config.read_text()
     code, output = run("split", 0.5, "--config", config, "--folder", folder)

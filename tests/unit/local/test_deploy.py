@@ -179,3 +179,37 @@ def test_a_busy_dashboard_does_not_end_the_wait_for_the_service(node: Node, answ
     answer(starting)
     assert deploy.wait_until(node, lambda state: True, 10, FakeClock()) == READY
     assert asked.count("/api/serve/applications/") == 2
+
+
+def after_reload(error: str | None, reload: int) -> dict[str, Any]:
+    backend: dict[str, Any] = {"state": "ready", "reload": reload}
+    return {
+        "backends": {"torch": {"state": "ready"}, "onnx": backend | ({"configuration_error": error} if error else {})}
+    }
+
+
+def test_waiting_for_a_reload_ends_with_the_reason_why_it_was_after_reload(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    began = clock.now
+    monkeypatch.setattr(deploy, "readiness", lambda node: after_reload("no artifact; run: python -m export", 2))
+    with pytest.raises(
+        ConfigurationError, match=r"^onnx keeps its last good model: no artifact; run: python -m export$"
+    ):
+        deploy.wait_until(node, lambda state: True, 180, clock, backends_take_it=True)
+    assert 3 < clock.now - began < 4
+
+
+def test_a_refusal_that_is_only_the_news_of_before_ends_no_wait(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, now = after_reload("before", 1), after_reload(None, 2)
+    states = iter([*[before] * 20, *[now] * 5, *[before] * 20, {**now, "last": True}])
+    monkeypatch.setattr(deploy, "readiness", lambda node: next(states))
+    assert deploy.wait_until(node, lambda state: "last" in state, 180, FakeClock(), backends_take_it=True)["last"]
+
+
+def test_who_waits_for_something_else_is_not_stopped_by_a_refusal(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = after_reload("no artifact", 2)
+    monkeypatch.setattr(deploy, "readiness", lambda node: state)
+    assert deploy.wait_until(node, lambda state: True, 180, FakeClock()) == state
+    assert deploy.refusals(state) == ["onnx keeps its last good model: no artifact"]

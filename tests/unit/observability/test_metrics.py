@@ -117,11 +117,14 @@ def test_the_state_of_the_router_reaches_its_gauges(metrics: RouterMetrics, reco
     metrics.policy(0.3, rejected=True)
     metrics.inflight("onnx", 2)
     metrics.breaker("onnx", True)
+    metrics.replicas("onnx", unavailable=2, rejected=True)
     assert recorder.events == [
         ("detect_onnx_fraction", 0.3, {}),
         ("detect_policy_rejected", 1.0, {}),
         ("detect_inflight", 2, {"backend": "onnx"}),
         ("detect_breaker_open", 1.0, {"backend": "onnx"}),
+        ("detect_replicas_unavailable", 2, {"backend": "onnx"}),
+        ("detect_configuration_rejected", 1.0, {"backend": "onnx"}),
     ]
 
 

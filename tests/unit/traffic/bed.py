@@ -1,5 +1,6 @@
 """A dispatcher between two fake backends, on a clock that the tests move. For the tests of this folder."""
 
+import random
 from collections import Counter
 from typing import Any
 
@@ -8,7 +9,9 @@ from serve_app.schemas import Answer, Backend, Call, Options
 from serve_app.settings import TrafficPolicy
 from serve_app.traffic.breaker import Breaker
 from serve_app.traffic.dispatch import Dispatcher
+from serve_app.traffic.lane import Lane
 from serve_app.traffic.policy import PolicyInForce
+from serve_app.traffic.split import Split
 from tests.unit.observability.test_metrics import Recorder
 from tests.unit.traffic.fake_backend import FakeBackend
 from tests.unit.virtual_time import VirtualClock
@@ -23,12 +26,11 @@ class Bench:
         self.recorder = Recorder()
         self.in_force = PolicyInForce()
         self.breakers: dict[Backend, Breaker] = {"torch": Breaker(self.clock), "onnx": Breaker(self.clock)}
+        self.lanes = {
+            backend.name: Lane(backend, self.breakers[backend.name], self.clock) for backend in (self.torch, self.onnx)
+        }
         self.dispatcher = Dispatcher(
-            self.in_force,
-            {"torch": self.torch, "onnx": self.onnx},
-            self.breakers,
-            RouterMetrics(self.recorder),
-            self.clock,
+            self.in_force, self.lanes, RouterMetrics(self.recorder), self.clock, Split(random.Random(1))
         )
         self.policy()
 

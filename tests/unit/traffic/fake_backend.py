@@ -27,6 +27,7 @@ class FakeBackend:
     def __init__(self, name: Backend) -> None:
         self.name = name
         self.is_ready = True
+        self.fingerprints: frozenset[str] = frozenset({"sha256:same"})
         self.gives: DetectionResult | Exception = NOTHING_FOUND
         self.takes_s = 0.0
         self.given: list[float] = []

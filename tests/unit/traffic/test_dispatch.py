@@ -1,7 +1,7 @@
 """One request through the experiment, with backends that fail in every way: who answers, and what is counted."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
 import pytest
@@ -12,9 +12,13 @@ from serve_app.errors import (
     DeadlineExceeded,
     EngineFailed,
     InvalidImage,
+    Overloaded,
     ServingError,
     TooLarge,
+    UnsupportedMediaType,
 )
+from serve_app.schemas import Answer, Backend
+from serve_app.traffic.split import sticky_assignment
 from tests.unit.traffic.bed import Bench
 from tests.unit.traffic.fake_backend import ERRORS
 
@@ -70,7 +74,7 @@ def test_a_backends_own_limit_is_no_deadline_of_the_client(bench: Bench) -> None
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
 
 
-@pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no")])
+@pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no"), UnsupportedMediaType("no")])
 def test_a_clients_fault_is_not_tried_again(bench: Bench, error: ServingError) -> None:
     bench.onnx.gives = error
     for _ in range(30):
@@ -90,6 +94,13 @@ def test_the_first_backend_gets_its_limit_but_at_most_half_the_time(bench: Bench
     assert bench.torch.given == [30, 2]
 
 
+def test_the_second_has_what_the_first_left(bench: Bench) -> None:
+    bench.onnx.takes_s = 60
+    bench.policy(arm_timeout_s=4)
+    bench.ask(timeout_s=30)
+    assert bench.torch.given == [26]
+
+
 def test_a_hanging_backend_is_left_in_time(bench: Bench) -> None:
     bench.onnx.takes_s = 60
     bench.policy(arm_timeout_s=0.05)
@@ -101,8 +112,8 @@ def test_if_both_hang_the_deadline_is_the_answer(bench: Bench) -> None:
     bench.onnx.fail("timeout")
     bench.torch.fail("timeout")
     with pytest.raises(DeadlineExceeded, match="neither"):
-        bench.ask(timeout_s=2)  # less than a fair time
-    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "hurried"): 1}
+        bench.ask(timeout_s=2)
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "deadline"): 1}
 
 
 def test_only_a_client_that_allows_a_fair_time_counts_against_the_backend(bench: Bench) -> None:
@@ -168,3 +179,207 @@ def test_one_log_line_a_request_if_asked_for(bench: Bench, log_requests: bool, m
     bench.policy(log_requests=log_requests)
     bench.ask()
     assert [(line["assigned"], line["outcome"]) for line in lines] == [("onnx", "ok")] * log_requests
+
+
+class TestShareZero:
+    """`onnx_fraction: 0` is the rollback: ONNX answers nobody, whatever becomes of Torch."""
+
+    @pytest.mark.parametrize("reason", [reason for reason, _ in BOTH_FAIL])
+    def test_onnx_does_not_answer_for_torch(self, bench: Bench, reason: Reason) -> None:
+        bench.policy(onnx_fraction=0.0)
+        bench.torch.fail(reason)
+        for key in (None, "client"):
+            with pytest.raises(type(ERRORS[reason])):
+                bench.ask(key=key)
+        assert not bench.onnx.given
+        assert not bench.counted("detect_fallbacks_total")
+
+    def test_nor_while_torch_is_away(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=0.0)
+        bench.torch.is_ready = False
+        assert bench.ask(timeout_s=20).backend == "torch"
+        assert (bench.torch.given, bench.torch.may_wait) == ([20], [True])
+
+    def test_nor_while_torch_hangs_or_is_left_alone(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=0.0)
+        bench.torch.takes_s = 600
+        for _ in range(5):
+            with pytest.raises(DeadlineExceeded):
+                bench.ask()
+        assert bench.torch.given == [30] * 5
+
+        async def two_more() -> list[Answer | BaseException]:
+            calls = (bench.dispatcher.detect(bench.call()) for _ in range(2))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        probe, other = bench.clock.run(two_more())
+        assert isinstance(probe, DeadlineExceeded)
+        assert isinstance(other, BackendUnavailable)
+        assert "left alone" in other.detail
+        assert not bench.onnx.given
+
+    def test_a_torch_that_is_replaced_is_waited_for_although_its_calls_died(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=0.0)
+        bench.torch.fail("replica_died")
+        for _ in range(5):
+            with pytest.raises(BackendUnavailable, match="died"):
+                bench.ask()
+        bench.torch.is_ready = False
+        bench.torch.recover()
+        assert bench.ask().backend == "torch"
+
+    def test_who_insists_on_onnx_gets_it(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=0.0, allow_override=True)
+        assert bench.ask(forced="onnx").backend == "onnx"
+
+    def test_always_lets_it_answer(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=0.0, fallback="always")
+        bench.torch.fail("engine")
+        assert bench.ask().backend == "onnx"
+
+    def test_torch_the_incumbent_answers_for_onnx_at_any_share(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=1.0)
+        bench.onnx.fail("engine")
+        assert bench.ask().backend == "torch"
+
+
+class TestDifferentWeights:
+    """An ONNX with another fingerprint than Torch's carries no traffic."""
+
+    @pytest.fixture(autouse=True)
+    def _differ(self, bench: Bench) -> None:
+        bench.onnx.fingerprints = frozenset({"sha256:other"})
+
+    def test_nobody_is_assigned_to_it(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=1.0)
+        for key in (None, "client"):
+            answer = bench.ask(key=key)
+            assert (answer.assigned, answer.backend) == ("torch", "torch")
+        assert not bench.onnx.given
+
+    @pytest.mark.parametrize("fallback", [True, "always"])
+    def test_it_answers_for_nobody(self, bench: Bench, fallback: Any) -> None:
+        bench.policy(onnx_fraction=0.5, fallback=fallback)
+        bench.torch.fail("engine")
+        with pytest.raises(EngineFailed):
+            bench.ask()
+        assert not bench.onnx.given
+
+    def test_who_insists_on_it_is_told_why_not(self, bench: Bench) -> None:
+        with pytest.raises(BackendUnavailable, match=r"Router\.user_config\.allow_different_weights"):
+            bench.ask(forced="onnx")
+        assert bench.ask(forced="torch").backend == "torch"
+        assert not bench.onnx.given
+
+    def test_the_policy_may_allow_it(self, bench: Bench) -> None:
+        bench.policy(allow_different_weights=True)
+        assert bench.ask().backend == "onnx"
+        assert bench.dispatcher.barred is None
+
+    def test_the_split_goes_on_where_it_was(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=0.5)
+        bench.onnx.fingerprints = bench.torch.fingerprints
+        before = [bench.ask().assigned for _ in range(50)]
+        bench.onnx.fingerprints = frozenset({"sha256:other"})
+        assert {bench.ask().assigned for _ in range(50)} == {"torch"}
+        bench.onnx.fingerprints = bench.torch.fingerprints
+        after = [bench.ask().assigned for _ in range(50)]
+        assert (before + after).count("onnx") == 50  # one whole block
+
+
+class TestPlaces:
+    """`max_inflight` requests at each backend, each holding a place where it is worked on."""
+
+    def has_place(self, bench: Bench, key: str | None = None, forced: Backend | None = None) -> bool:
+        return bench.dispatcher.has_place(key, forced)
+
+    def hold(self, bench: Bench, backend: Backend, use: Callable[[], Awaitable[None]]) -> None:
+        """Use a bench whose backend is busy with two requests, which are its limit, and answered before."""
+        fraction = bench.in_force.current.onnx_fraction
+
+        async def go() -> None:
+            await bench.dispatcher.detect(bench.call(forced=backend))
+            getattr(bench, backend).takes_s = 0.4
+            held = [asyncio.create_task(bench.dispatcher.detect(bench.call(forced=backend))) for _ in range(2)]
+            await asyncio.sleep(0.1)
+            await use()
+            await asyncio.gather(*held)
+            assert self.has_place(bench)
+
+        bench.policy(onnx_fraction=fraction, max_inflight=2)
+        bench.clock.run(go())
+
+    def test_a_busy_backend_refuses_and_the_other_one_is_not_asked(self, bench: Bench) -> None:
+        async def use() -> None:
+            for key in (None, "client"):
+                with pytest.raises(Overloaded, match="max_inflight"):
+                    await bench.dispatcher.detect(bench.call(key=key))
+
+        self.hold(bench, "onnx", use)
+        assert not bench.torch.given
+        assert bench.counted("detect_requests_total") == {("onnx", "onnx", "overloaded"): 2}
+
+    def test_the_other_backend_has_places_of_its_own(self, bench: Bench) -> None:
+        async def use() -> None:
+            assert (await bench.dispatcher.detect(bench.call())).backend == "onnx"
+
+        self.hold(bench, "torch", use)
+
+    @pytest.mark.parametrize(
+        ("fraction", "busy", "free", "free_if_forced"),
+        [
+            (1.0, "onnx", False, {"torch": True, "onnx": False}),
+            (1.0, "torch", True, {"torch": False, "onnx": True}),
+            (0.0, "torch", False, {"torch": False, "onnx": True}),
+            (0.0, "onnx", True, {"torch": True, "onnx": False}),
+            (0.5, "torch", True, {"torch": False, "onnx": True}),
+        ],
+    )
+    def test_it_is_known_before_the_draw_whether_a_place_can_be_free(
+        self, bench: Bench, fraction: float, busy: Backend, free: bool, free_if_forced: dict[Backend, bool]
+    ) -> None:
+        async def use() -> None:
+            assert self.has_place(bench) is free
+            assert {name: self.has_place(bench, forced=name) for name in free_if_forced} == free_if_forced
+            for key in map(str, range(20)):
+                theirs = sticky_assignment(bench.in_force.current, key)
+                assert self.has_place(bench, key) is (theirs != busy)
+
+        bench.policy(onnx_fraction=fraction)
+        self.hold(bench, busy, use)
+
+    def test_while_the_weights_differ_only_torchs_places_count(self, bench: Bench) -> None:
+        async def use() -> None:
+            bench.onnx.fingerprints = frozenset({"sha256:other"})
+            assert not self.has_place(bench)
+            bench.onnx.fingerprints = bench.torch.fingerprints
+
+        bench.policy(onnx_fraction=0.5)
+        self.hold(bench, "torch", use)
+
+    def test_asking_for_a_place_draws_nothing(self, bench: Bench) -> None:
+        bench.policy(onnx_fraction=0.5)
+        drawn = []
+        for _ in range(100):
+            self.has_place(bench)
+            drawn.append(bench.ask().assigned)
+        assert drawn.count("onnx") == 50
+
+    def test_a_rescue_needs_a_place_where_it_goes(self, bench: Bench) -> None:
+        bench.onnx.fail("engine")
+
+        async def use() -> None:
+            with pytest.raises(EngineFailed):
+                await bench.dispatcher.detect(bench.call())
+
+        self.hold(bench, "torch", use)
+        assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
+
+    @pytest.mark.parametrize("error", [InvalidImage("no"), ERRORS["engine"], RuntimeError("a fault of ours")])
+    def test_a_place_is_given_back_whatever_happens_in_it(self, bench: Bench, error: Exception) -> None:
+        bench.policy(max_inflight=1, fallback=False, breaker={"consecutive_failures": 100})
+        bench.onnx.gives = error
+        for _ in range(5):
+            with pytest.raises(type(error)):
+                bench.ask()
+        assert len(bench.onnx.given) == 5

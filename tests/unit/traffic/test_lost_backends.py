@@ -66,7 +66,7 @@ class TestBreaker:
         self.fail_often(bench, "engine")
         bench.onnx.recover()
         bench.torch.fail("replica_died")
-        bench.policy(onnx_fraction=0.0)
+        bench.policy(onnx_fraction=0.0, fallback="always")
         answer = bench.ask()
         assert (answer.assigned, answer.backend) == ("torch", "onnx")
         assert not bench.breakers["onnx"].is_open
@@ -84,7 +84,7 @@ class TestBreaker:
         self, bench: Bench, fraction: float
     ) -> None:
         self.fail_often(bench, "engine")
-        bench.policy(onnx_fraction=fraction, arm_timeout_s=1)
+        bench.policy(onnx_fraction=fraction, arm_timeout_s=1, fallback="always")
         assert bench.ask(timeout_s=20).backend == "torch"
         assert bench.torch.given[-1] == 10
         assert not bench.torch.may_wait[-1]  # should it lose its replica, the one left alone is still there
@@ -119,7 +119,7 @@ class TestBackendThatSaysItIsDown:
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0])
     def test_the_other_one_has_all_the_time_and_may_wait_for_a_replica(self, bench: Bench, fraction: float) -> None:
-        bench.policy(onnx_fraction=fraction, arm_timeout_s=1)
+        bench.policy(onnx_fraction=fraction, arm_timeout_s=1, fallback="always")
         bench.onnx.is_ready = False
         assert bench.ask(timeout_s=20).backend == "torch"
         assert bench.torch.given == [20]

@@ -1,5 +1,7 @@
 """The plan of a request as a table: who is asked, for how many of 20 seconds, waiting or not, as a probe or not."""
 
+from typing import Any
+
 import pytest
 
 from serve_app.backends.protocol import Reason
@@ -12,6 +14,12 @@ DOWN = BackendState(is_ready=False)
 OPEN = BackendState(is_open=True, admits=False)  # its breaker is open
 PROBE = BackendState(is_open=True, admits=True)  # its breaker is open, and a probe is due
 DOWN_AND_OPEN = BackendState(is_ready=False, is_open=True, admits=False)
+FULL = BackendState(has_place=False)  # busy: a place becomes free with the next answer
+STUCK = BackendState(has_place=False, answers=False)  # calls that do not come back hold its places
+NEW = BackendState(answers=False)  # it has not answered yet
+SLOW = BackendState(timeout_s=30.0)  # its own estimate is over the limit
+QUICK = BackendState(timeout_s=1.5)
+DOWN_AND_QUICK = BackendState(is_ready=False, timeout_s=1.5)
 DOWN_AND_PROBE = BackendState(is_ready=False, is_open=True, admits=True)
 
 LEFT = 20.0
@@ -40,6 +48,14 @@ TABLE = [
     (DOWN_AND_OPEN,  DOWN,           "other", LEFT / 2, True,  False, "breaker_open"),
     (DOWN_AND_PROBE, READY,          "other", LEFT,    True,  False, "unavailable"),
     (DOWN_AND_PROBE, DOWN,           "own",   LIMIT,   True,  True,  None),
+    (STUCK,          READY,          "other", LEFT / 2, False, False, "timeout"),
+    (STUCK,          DOWN,           "other", LEFT / 2, False, False, "timeout"),
+    (READY,          STUCK,          "own",   LEFT / 2, False, False, None),
+    (READY,          FULL,           "own",   LIMIT,   False, False, None),
+    (NEW,            READY,          "own",   LIMIT,   False, False, None),
+    (QUICK,          READY,          "own",   1.5,     False, False, None),
+    (SLOW,           READY,          "own",   LIMIT,   False, False, None),
+    (DOWN_AND_QUICK, DOWN,           "own",   LIMIT,   True,  False, None),
 ]  # fmt: skip
 
 
@@ -56,7 +72,7 @@ def test_the_first_attempt(
     passed_over: Reason | None,
 ) -> None:
     rescuer: Backend = "onnx" if assigned == "torch" else "torch"
-    policy = TrafficPolicy(arm_timeout_s=LIMIT)
+    policy = TrafficPolicy(onnx_fraction=0.5, arm_timeout_s=LIMIT)
     order = (assigned, rescuer) if first == "own" else (rescuer, assigned)
     assert plan(assigned, policy, {assigned: own, rescuer: others}, LEFT) == Plan(
         (Attempt(order[0], seconds, may_wait, is_probe), Attempt(order[1], LEFT)), passed_over
@@ -69,18 +85,81 @@ def test_the_first_of_two_has_at_most_half_of_the_time(left: float) -> None:
     assert planned.attempts[0].seconds == left / 2
 
 
-@pytest.mark.parametrize(("forced", "fallback"), [(True, True), (True, False), (False, False)])
-@pytest.mark.parametrize("state", [READY, DOWN, PROBE, DOWN_AND_PROBE])
-@pytest.mark.parametrize("others", [READY, DOWN, OPEN])
-def test_with_nobody_to_fall_back_to_the_assigned_backend_has_all_the_time(
-    forced: bool, fallback: bool, state: BackendState, others: BackendState
+@pytest.mark.parametrize("assigned", ["torch", "onnx"])
+@pytest.mark.parametrize("others", [READY, DOWN, OPEN, PROBE, STUCK])
+def test_a_full_queue_is_busy_and_not_broken(assigned: Backend, others: BackendState) -> None:
+    rescuer: Backend = "onnx" if assigned == "torch" else "torch"
+    states: dict[Backend, BackendState] = {assigned: FULL, rescuer: others}
+    assert plan(assigned, TrafficPolicy(onnx_fraction=0.5), states, LEFT) == Plan((), "queue_full")
+
+
+@pytest.mark.parametrize("own", [OPEN, STUCK, DOWN])
+def test_nobody_is_asked_where_the_only_one_who_could_answer_is_full(own: BackendState) -> None:
+    states: dict[Backend, BackendState] = {"onnx": own, "torch": FULL}
+    assert plan("onnx", TrafficPolicy(onnx_fraction=0.5), states, LEFT) == Plan((), "queue_full")
+
+
+#        fallback  onnx_fraction  weights differ  may Torch answer for ONNX, ONNX for Torch
+WHO_RESCUES = [
+    (True,     0.0, False, True,  False),
+    (True,     0.1, False, True,  True),
+    (True,     1.0, False, True,  True),
+    ("always", 0.0, False, True,  True),
+    ("always", 0.1, False, True,  True),
+    (False,    0.0, False, False, False),
+    (False,    0.5, False, False, False),
+    (True,     0.5, True,  True,  False),
+    ("always", 0.5, True,  True,  False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [READY, DOWN, PROBE, DOWN_AND_PROBE])
+@pytest.mark.parametrize(("fallback", "fraction", "differ", "torch_rescues", "onnx_rescues"), WHO_RESCUES)
+def test_who_may_answer_for_whom(
+    own: BackendState, fallback: Any, fraction: float, differ: bool, torch_rescues: bool, onnx_rescues: bool
 ) -> None:
-    planned = plan("onnx", TrafficPolicy(fallback=fallback), {"torch": others, "onnx": state}, LEFT, forced)
-    assert planned == Plan((Attempt("onnx", LEFT, may_wait=True, is_probe=state.is_open),))
+    policy = TrafficPolicy(fallback=fallback, onnx_fraction=fraction)
+
+    def asked(assigned: Backend, states: dict[Backend, BackendState]) -> set[Backend]:
+        return {attempt.backend for attempt in plan(assigned, policy, states, LEFT).attempts}
+
+    ready = READY._replace(is_barred=differ)
+    assert asked("onnx", {"onnx": own, "torch": READY}) == ({"onnx", "torch"} if torch_rescues else {"onnx"})
+    assert asked("torch", {"torch": own, "onnx": ready}) == ({"onnx", "torch"} if onnx_rescues else {"torch"})
 
 
-@pytest.mark.parametrize(("forced", "fallback"), [(True, True), (False, False)])
-def test_with_nobody_to_fall_back_to_an_open_breaker_leaves_no_attempt(forced: bool, fallback: bool) -> None:
-    states: dict[Backend, BackendState] = {"torch": READY, "onnx": OPEN}
-    planned = plan("onnx", TrafficPolicy(fallback=fallback), states, LEFT, forced)
-    assert planned == Plan((), "breaker_open")
+# Why nobody else may answer: it is forced, there is no fallback, or ONNX has no share.
+ALONE = [
+    ("onnx", 0.5, True, True),
+    ("onnx", 0.5, False, True),
+    ("onnx", 0.5, False, False),
+    ("torch", 0.0, True, False),
+]
+
+
+@pytest.mark.parametrize(("assigned", "fraction", "fallback", "forced"), ALONE)
+class TestWithNobodyElse:
+    def plan(self, own: BackendState, others: BackendState, assigned: Backend, *how: Any) -> Plan:
+        fraction, fallback, forced = how
+        rescuer: Backend = "onnx" if assigned == "torch" else "torch"
+        policy = TrafficPolicy(onnx_fraction=fraction, fallback=fallback)
+        return plan(assigned, policy, {assigned: own, rescuer: others}, LEFT, forced)
+
+    @pytest.mark.parametrize("own", [READY, DOWN, PROBE, DOWN_AND_PROBE, DOWN_AND_OPEN, QUICK])
+    @pytest.mark.parametrize("others", [READY, DOWN, OPEN])
+    def test_the_assigned_backend_has_all_the_time(
+        self, own: BackendState, others: BackendState, assigned: Backend, fraction: float, fallback: bool, forced: bool
+    ) -> None:
+        planned = self.plan(own, others, assigned, fraction, fallback, forced)
+        assert planned == Plan((Attempt(assigned, LEFT, may_wait=True, is_probe=own.is_open and own.admits),))
+
+    def test_an_open_breaker_leaves_no_attempt(
+        self, assigned: Backend, fraction: float, fallback: bool, forced: bool
+    ) -> None:
+        assert self.plan(OPEN, READY, assigned, fraction, fallback, forced) == Plan((), "breaker_open")
+
+    @pytest.mark.parametrize("own", [FULL, STUCK])
+    def test_nor_do_places_that_are_taken(
+        self, own: BackendState, assigned: Backend, fraction: float, fallback: bool, forced: bool
+    ) -> None:
+        assert self.plan(own, READY, assigned, fraction, fallback, forced) == Plan((), "queue_full")

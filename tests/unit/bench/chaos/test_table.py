@@ -7,6 +7,7 @@ import pytest
 from bench.chaos import table
 from bench.chaos.faults import Round
 from bench.chaos.overload import Overload
+from bench.chaos.worst import Worst
 from bench.load.plan import Sent
 
 RESCUED = Sent(0.0, 0.3, 200, assigned="onnx", backend="torch")
@@ -19,7 +20,9 @@ STORM = Overload(12, 28.1, [SERVED], [SERVED, REFUSED, REFUSED, LOST], 0.043, 10
 
 def cells() -> dict[str, list[str]]:
     rounds = [Round("SIGKILL", [1.0, 2.0], [RESCUED, SERVED, LOST], [4.0, 6.0])]
-    lines = table.render("on 2 cores", rounds, STORM, [EXPIRED]).splitlines()
+    hangs = [Round("engine of onnx", [1.0], [RESCUED, SERVED, LOST, REFUSED], [4.0])]
+    worst = Worst([SERVED, LOST], [SERVED, REFUSED, REFUSED], 850 * 10**6)
+    lines = table.render("on 2 cores", rounds, hangs, worst, STORM, [EXPIRED]).splitlines()
     assert lines[0] == "on 2 cores"
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     return {first: rest for first, *rest in rows}
@@ -27,6 +30,18 @@ def cells() -> dict[str, list[str]]:
 
 def test_a_fault_has_its_counts_waits_and_recoveries() -> None:
     assert cells()["SIGKILL"] == ["2", "3", "1", "1", "300 ms", "2.0 s", "5.0 s", "6.0 s"]
+
+
+def test_a_hang_tells_refused_failed_and_late() -> None:
+    assert cells()["engine of onnx"] == ["4", "1", "1", "1", "1", "200 ms", "2.0 s", "4.0 s"]
+
+
+def test_the_worst_images_are_told_by_what_became_of_them_and_of_the_photos() -> None:
+    found = cells()
+    assert found["worst images sent"] == ["3: 1 got 200, 2 got 503"]
+    assert found["good photos answered meanwhile"] == ["1 of 2"]
+    assert found["longest wait of a good photo"] == ["2.0 s"]
+    assert found["largest memory of one replica"] == ["850 MB"]
 
 
 def test_an_overload_tells_answers_from_refusals_and_the_rest() -> None:

@@ -230,6 +230,15 @@ def test_the_list_of_a_with_block_grows_while_the_clients_send() -> None:
     assert len(sent) == len(server.bodies)
 
 
+def test_a_with_block_may_send_at_a_rate_instead() -> None:
+    server = Server(ANSWER)
+    with running(server.serve) as target, clients(target, rate=1000) as sent:
+        server.enough.wait()
+    due = sorted(one.due for one in sent)
+    assert [one - due[0] for one in due] == pytest.approx([number / 1000 for number in range(len(due))])
+    assert len(sent) == len(server.bodies)
+
+
 def test_a_window_of_an_open_loop_sends_all_that_is_due() -> None:
     with running(Server(ANSWER).serve) as target:
         outcome = carry_out(Order(target, Load.open("quick", 1000), Span(0.0, 0.02)))

@@ -16,6 +16,7 @@ from serve_app.detection.model import artifact, checkpoint
 from serve_app.detection.model.artifact import Files
 from serve_app.errors import ConfigurationError
 from serve_app.settings import OnnxSettings
+from tests import checkpoints
 from tests.checkpoints import PARITY, save
 
 REMEDY = "run: the export"
@@ -47,6 +48,30 @@ def test_a_relative_artifact_is_named_with_the_place_looked_at(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=f"{tmp_path}/artifacts/demo/manifest.json is missing; run: .* --out"):
         artifact.find(OnnxSettings(checkpoint=str(tiny), artifact="artifacts/demo"))
+
+
+def test_an_artifact_from_before_a_setting_was_read_is_refused(folder: Path, tiny: Path, tmp_path: Path) -> None:
+    padded = Path(shutil.copytree(tiny, tmp_path / "padded"))
+    checkpoints.write_preprocessor(padded, {"size": {"height": 64, "width": 96}, "pad_size": 96})
+    manifest = artifact.load_manifest(folder, "").model_copy(update={"fingerprint": checkpoint.fingerprint(padded)})
+    settings = OnnxSettings(checkpoint=str(padded), artifact=str(folder))
+    for ignorant in ({"pad": None}, {"rescale": 1.0}):
+        spec = checkpoint.read_spec(padded).model_copy(update=ignorant)
+        save(folder, manifest.model_copy(update={"spec": spec}))
+        with pytest.raises(
+            ConfigurationError, match=r"version that read its checkpoint otherwise; run: python -m export"
+        ):
+            artifact.find(settings)
+    save(folder, manifest.model_copy(update={"spec": checkpoint.read_spec(padded)}))
+    artifact.find(settings)
+
+
+def test_an_artifact_of_weights_that_are_not_whole_is_refused(folder: Path, tiny: Path, tmp_path: Path) -> None:
+    lacking = checkpoints.without_tensor(tiny, tmp_path / "lacking", "vit.layernorm.bias")
+    manifest = artifact.load_manifest(folder, "").model_copy(update={"fingerprint": checkpoint.fingerprint(lacking)})
+    save(folder, manifest)
+    with pytest.raises(ConfigurationError, match=r"tensors missing: 1 \(vit\.layernorm\.bias\)"):
+        artifact.find(OnnxSettings(checkpoint=str(lacking), artifact=str(folder)))
 
 
 def without_positions(folder: Path) -> None:

@@ -6,75 +6,69 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
+from transformers import AutoImageProcessor
 
 from serve_app.detection.model.checkpoint import fingerprint, read_spec, resolve
+from serve_app.detection.spec import ModelSpec
 from serve_app.errors import ConfigurationError
+from tests.checkpoints import LABELS, TOKENS
 
-CONFIG = {
-    "model_type": "yolos", "id2label": {"0": "hat", "1": "shoe"}, "patch_size": 16, "image_size": [256, 384],
-    "num_detection_tokens": 20,
-}  # fmt: skip
 PROCESSOR = {"size": {"shortest_edge": 224, "longest_edge": 384}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    write(folder, CONFIG, PROCESSOR)
-    (folder / "model.safetensors").write_bytes(b"weights")
+def folder(tiny: Path, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(tiny, tmp_path / "checkpoint"))
+    write(folder, PROCESSOR)
     return folder
 
 
-def write(folder: Path, config: dict[str, Any], processor: dict[str, Any]) -> None:
-    (folder / "config.json").write_text(json.dumps(config))
+def write(folder: Path, processor: dict[str, Any]) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
 
 
 def test_the_spec_holds_what_the_files_say(folder: Path) -> None:
     spec = read_spec(folder)
-    assert spec.labels == ["hat", "shoe"]
-    assert (spec.resize.shortest_edge, spec.resize.longest_edge) == (224, 384)
-    assert (spec.position_grid, spec.detection_tokens, spec.mean) == ((16, 24), 20, (0.5, 0.5, 0.5))
+    assert spec.labels == LABELS
+    assert (spec.resize.shortest_edge, spec.resize.longest_edge, spec.pad) == (224, 384, None)
+    assert (spec.position_grid, spec.detection_tokens, spec.mean) == ((4, 6), TOKENS, (0.5, 0.5, 0.5))
 
 
-def test_the_size_of_old_processors_is_understood(folder: Path) -> None:
-    write(folder, CONFIG, {"size": 512, "max_size": 864})
-    spec = read_spec(folder)
-    assert (spec.resize.shortest_edge, spec.resize.longest_edge) == (512, 864)
-    assert spec.mean == (0.485, 0.456, 0.406)
+def test_a_spec_means_what_it_meant_before_it_knew_of_padding(folder: Path) -> None:
+    old = {
+        "labels": LABELS, "resize": {"shortest_edge": 224, "longest_edge": 384, "height": None, "width": None},
+        "resample": 2, "mean": [0.5] * 3, "std": [0.25] * 3, "patch_size": 16, "position_grid": [4, 6],
+        "detection_tokens": TOKENS,
+    }  # fmt: skip
+    assert ModelSpec.model_validate_json(json.dumps(old)) == read_spec(folder)
 
 
-def test_a_missing_longest_edge_is_that_of_transformers(folder: Path) -> None:
-    write(folder, CONFIG, {"size": {"shortest_edge": 512}})
-    assert read_spec(folder).resize.longest_edge == YolosImageProcessorPil().size["longest_edge"]
-
-
-@pytest.mark.parametrize(
-    ("config", "processor", "named"),
-    [
-        ({"model_type": "detr"}, {}, "model_type is 'detr'"),
-        ({}, {"do_normalize": False}, "do_normalize is false"),
-        ({}, {"rescale_factor": 1.0}, "rescale_factor is 1.0"),
-        ({"id2label": {}}, {}, "labels"),
-        ({"id2label": {"5": "x"}}, {}, "cannot read its configuration"),
-        ({}, {"size": {"max_height": 3}}, "max_height"),
-        ({"image_size": 512}, {}, "cannot read its configuration"),
-        ({"image_size": [1, 2, 3]}, {}, "cannot read its configuration"),
-    ],
-)
-def test_what_is_not_served_is_refused(folder: Path, config: Any, processor: Any, named: str) -> None:
-    write(folder, CONFIG | config, PROCESSOR | processor)
-    with pytest.raises(ConfigurationError) as caught:
+def test_what_is_not_served_is_refused(folder: Path) -> None:
+    write(folder, PROCESSOR | {"do_resize": False})
+    with pytest.raises(ConfigurationError, match=f"{folder}/preprocessor_config.json: do_resize is false"):
         read_spec(folder)
-    assert named in caught.value.detail
+    write(folder, PROCESSOR)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "detr"}))
+    with pytest.raises(ConfigurationError, match=f"{folder}/config.json: model_type is 'detr'"):
+        read_spec(folder)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{"])
-def test_a_damaged_file_is_named(folder: Path, content: str) -> None:
-    (folder / "config.json").write_text(content)
-    with pytest.raises(ConfigurationError, match=r"config\.json"):
+def test_weights_that_are_not_whole_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    with pytest.raises(ConfigurationError, match=rf"checkpoint {folder}: .* unexpected: 16 \(vit\.encoder\.layer\.2\."):
+        read_spec(folder)
+
+
+def test_the_processor_that_transformers_would_prefer_is_not_ignored(folder: Path) -> None:
+    second = folder / "processor_config.json"
+    second.write_text(json.dumps({"processor_class": "YolosProcessor"}))
+    assert AutoImageProcessor.from_pretrained(folder, backend="pil").size["longest_edge"] == 384  # type: ignore[no-untyped-call]
+    read_spec(folder)
+    second.write_text(json.dumps({"image_processor": {"size": {"shortest_edge": 64, "longest_edge": 96}}}))
+    assert AutoImageProcessor.from_pretrained(folder, backend="pil").size["longest_edge"] == 96  # type: ignore[no-untyped-call]
+    with pytest.raises(ConfigurationError, match=r"prefers to preprocessor_config\.json; move its settings there"):
         read_spec(folder)
 
 

@@ -1,8 +1,10 @@
 """Every place in an ONNX file where a tensor may name another file is looked at."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from onnx import GraphProto, ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from serve_app.detection.model.onnx_file import external_files
 
@@ -22,11 +24,11 @@ def model(graph: GraphProto) -> ModelProto:
     return helper.make_model(graph)
 
 
-def graph(*initializers: TensorProto, nodes: tuple[object, ...] = ()) -> GraphProto:
+def graph(*initializers: TensorProto, nodes: tuple[NodeProto, ...] = ()) -> GraphProto:
     return GraphProto(name="g", initializer=[inside(), *initializers], node=nodes)
 
 
-def constant(**attributes: object) -> GraphProto:
+def constant(**attributes: Any) -> GraphProto:
     return graph(nodes=(helper.make_node("Constant", [], ["c"], **attributes),))
 
 
