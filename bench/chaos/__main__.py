@@ -31,7 +31,7 @@ def main(
     ] = 20.0,
     write: Annotated[bool, typer.Option(help="Put the tables into docs/reliability.md.")] = True,
 ) -> None:
-    """Kill, freeze and overload the service, and report what its clients saw."""
+    """Kill, hang and overload the service, and report what its clients saw."""
     artifact_of_the_checkout()
     with command.one_line_errors(), tempfile.TemporaryDirectory() as folder, own_node(Path(folder)) as node:
         service = Service(node)
@@ -39,9 +39,9 @@ def main(
         load = overload(service, target, seconds)
         late = past_deadline(service, target)
         rounds = _rounds(service, target, times)
-        worst = worst_images(service, target)
         rate = min(load.capacity / 3, _MOST_RATE)
         hangs = _hangs(service, Hanging(node, Path(folder)), target, rate)
+        worst = worst_images(service, target)
     text = table.render(_facts(), rounds, hangs, worst, load, late)
     typer.echo(text)
     if write:
