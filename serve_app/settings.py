@@ -58,7 +58,7 @@ class TrafficPolicy(_Settings):
         "backend usually takes.",
     )
     max_inflight: int = Field(
-        12, ge=1, le=10_000, description="Requests under way at one backend, from one router; more get 503."
+        16, ge=1, le=10_000, description="Requests under way at one backend, from one router; more get 503."
     )
     max_uploads: int = Field(64, ge=1, le=10_000, description="Bodies being received at once; more get 503.")
     log_requests: bool = Field(False, description="Write one log line per request.")

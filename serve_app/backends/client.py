@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -24,6 +24,7 @@ from serve_app.errors import (
     EngineFailed,
     InvalidImage,
     Overloaded,
+    ServingError,
     TooLarge,
     UnsupportedMediaType,
 )
@@ -83,7 +84,7 @@ class ServeBackendClient:
                 raise cause from None
             if isinstance(cause, RayActorError):
                 self.watch.replica_died(known)
-            failure = failure_of(self.name, cause)
+            failure = failure_of(self.name, cause, in_replica=isinstance(error, RayTaskError))
             if failure.reason == "internal":
                 logger.error("%s failed unexpectedly", self.name, exc_info=error)
                 raise failure from error
@@ -92,8 +93,11 @@ class ServeBackendClient:
             self.under_way -= 1
 
 
-def failure_of(name: Backend, error: BaseException) -> BackendFailure:
-    """What an error that a handle call raised means for the router. The texts are fit for clients."""
+def failure_of(name: Backend, error: BaseException, in_replica: bool = False) -> BackendFailure:
+    """What an error that a handle call raised means for the router. The texts are fit for clients.
+
+    `in_replica` says that our own code raised it, not Ray or the transport.
+    """
     match error:
         case TimeoutError():
             return BackendFailure("timeout", DeadlineExceeded(f"{name} did not answer in time"))
@@ -115,6 +119,8 @@ def failure_of(name: Backend, error: BaseException) -> BackendFailure:
         case grpc.aio.AioRpcError() if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             too_large = EngineFailed(f"the transport to {name} takes no message of this size")
             return BackendFailure("message_too_large", too_large)
+        case _ if in_replica and not isinstance(error, MemoryError):
+            return BackendFailure("internal", ServingError(f"{name} failed by a fault of the service"))
         case _:
             return BackendFailure("internal", EngineFailed(f"{name} failed"))
 

@@ -56,13 +56,13 @@ def test_a_replicas_own_transport_counts_for_it() -> None:
         [transport(**{VARIABLE: "-1"})],
         [transport(RAY_SERVE_USE_GRPC_BY_DEFAULT="0")],
         [application(runtime_env=None), limits(max_body_bytes=4_000_000)],
-        [options("Router", max_ongoing_requests=88)],
-        [options("TorchDeployment", max_ongoing_requests=4)],
-        [options("TorchDeployment", max_ongoing_requests=1, max_queued_requests=12)],
+        [options("Router", max_ongoing_requests=96)],
+        [options("TorchDeployment", max_ongoing_requests=8)],
+        [options("TorchDeployment", max_ongoing_requests=1, max_queued_requests=16)],
         [options("TorchDeployment", max_ongoing_requests=1, max_queued_requests=-1)],
         [options("TorchDeployment", max_ongoing_requests=None, max_queued_requests=None)],
-        [options("TorchDeployment", max_ongoing_requests=2, num_replicas=2)],
-        [options("Router", num_replicas=3)],
+        [options("TorchDeployment", max_ongoing_requests=4, num_replicas=2)],
+        [options("Router", num_replicas=2)],
         [
             options("Router", num_replicas="auto"),
             *(options(f"{a}Deployment", max_queued_requests=-1) for a in ("Torch", "Onnx")),
@@ -76,9 +76,9 @@ def test_limits_that_fit(changes: list[Change]) -> None:
 @pytest.mark.parametrize(
     ("change", "shown"),
     [
-        (options("Router", max_ongoing_requests=87), "87 is under the 88 places"),
-        (options("Router", max_ongoing_requests=None), "Serve's default of 5 is under the 88 places"),
-        (user_config("Router", max_uploads=233), "256 is under the 257 places"),
+        (options("Router", max_ongoing_requests=95), "95 is under the 96 places"),
+        (options("Router", max_ongoing_requests=None), "Serve's default of 5 is under the 96 places"),
+        (user_config("Router", max_uploads=225), "256 is under the 257 places"),
     ],
 )
 def test_the_router_needs_a_place_in_serve_for_each_of_its_own(change: Change, shown: str) -> None:
@@ -89,14 +89,14 @@ def test_the_router_needs_a_place_in_serve_for_each_of_its_own(change: Change, s
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
-        ({"max_ongoing_requests": 3}, "3 (num_replicas 1) and max_queued_requests 8 are under the 12 requests"),
+        ({"max_ongoing_requests": 7}, "7 (num_replicas 1) and max_queued_requests 8 are under the 16 requests"),
         (
             {"max_ongoing_requests": None, "max_queued_requests": 1},
-            "Serve's default of 5 (num_replicas 1) and max_queued_requests 1 are under the 12 requests",
+            "Serve's default of 5 (num_replicas 1) and max_queued_requests 1 are under the 16 requests",
         ),
         (
             {"max_ongoing_requests": 1, "num_replicas": "auto"},
-            "1 (num_replicas 1) and max_queued_requests 8 are under the 12 requests",
+            "1 (num_replicas 1) and max_queued_requests 8 are under the 16 requests",
         ),
     ],
 )
@@ -116,7 +116,7 @@ def test_every_router_counts(routers: dict[str, Any]) -> None:
         "[TorchDeployment]",
         "s[OnnxDeployment]",
     ]
-    assert all("under the 48 requests" in problem and "num_replicas 4)" in problem for problem in found)
+    assert all("under the 64 requests" in problem and "num_replicas 4)" in problem for problem in found)
 
 
 def test_what_is_wrong_in_itself_is_told_once() -> None:
