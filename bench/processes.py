@@ -6,6 +6,7 @@ Used by `bench.serving` and `bench.observability`.
 import contextlib
 import math
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, TypeVar, get_args
 
@@ -27,6 +28,22 @@ def of_each(processes: Iterable[psutil.Process], figure: Callable[[psutil.Proces
 def lives(process: psutil.Process) -> bool:
     """Whether it runs or is stopped; a zombie does not count."""
     return any(of_each([process], lambda one: one.is_running() and one.status() != psutil.STATUS_ZOMBIE))
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait for the end of the block, where what was started has been given its clean-up."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    arrived: list[int] = []
+    for number in handlers:
+        signal.signal(number, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if arrived:
+        signal.raise_signal(arrived[0])
 
 
 class Processes:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.engines.subjects import WORK
 from bench.load.plan import JPEG
-from bench.processes import Processes
+from bench.processes import Processes, uninterrupted
 from bench.service import ROOT, Service, own_node
 from bench.serving.peers import detector
 from serve_app.detection.agreement import compare
@@ -106,13 +106,14 @@ def _server(name: Name, folder: Path) -> _Started:
     }
     command = [str(python), "-m", f"bench.serving.peers.{name}_server"]
     with log.open("wb") as output, contextlib.ExitStack() as ending:
-        process = subprocess.Popen(
-            command, cwd=folder, env=os.environ | own, stdout=output, stderr=output, start_new_session=True
-        )
-        ending.callback(process.wait)
-        ending.callback(process.kill)
-        processes = Processes(process.pid)
-        ending.callback(processes.end)
+        with uninterrupted():
+            process = subprocess.Popen(
+                command, cwd=folder, env=os.environ | own, stdout=output, stderr=output, start_new_session=True
+            )
+            ending.callback(process.wait)
+            ending.callback(process.kill)
+            processes = Processes(process.pid)
+            ending.callback(processes.end)
 
         def last_words() -> str | None:
             lines = log.read_text(errors="replace").strip().splitlines() or ["it gave no reason"]

@@ -1,6 +1,7 @@
 """All processes of a server are found, measured and ended, also those that opened a session of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from bench.processes import Processes, Used, cpu_between, lives, part_of
+from bench.processes import Processes, Used, cpu_between, lives, part_of, uninterrupted
 
 # A leader with a child in its session and one in a session of its own, as BentoML's supervisor starts them.
 SCRIPT = """
@@ -90,3 +91,18 @@ def test_processor_time_is_of_those_that_lived_all_the_time() -> None:
     found = cpu_between(before, after)
     assert found["router"] == 0.75
     assert sum(found.values()) == 0.75
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_waits_for_the_end_of_the_block(number: signal.Signals) -> None:
+    steps: list[str] = []
+    before = signal.signal(number, lambda *_: steps.append("interrupted"))
+    try:
+        with uninterrupted():
+            signal.raise_signal(number)
+            steps.append("has its clean-up")
+        assert steps == ["has its clean-up", "interrupted"]
+        signal.raise_signal(number)
+        assert steps[2:] == ["interrupted"]
+    finally:
+        signal.signal(number, before)
