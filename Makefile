@@ -14,8 +14,9 @@ MODE ?= simple
 FRONT_END_TESTS := $(addprefix tests/integration/test_,front_door.py http.py split.py fallback.py deadline.py logs.py)
 ONCE_MORE := --reruns 1 --rerun-show-tracebacks -r fER
 UP_ARGS ?=
+FILES ?=
 
-.PHONY: install serve stop split monitor test check unit integration export chaos help
+.PHONY: install serve stop split monitor test check unit integration export chaos mutants help
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
 
@@ -66,6 +67,10 @@ unit: $(DEV_STAMP)
 # make integration   the tests on a real Ray; MODE=fast runs them behind HAProxy
 integration: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q tests/integration --mode $(MODE)
+
+# make mutants   small changes to the code that decides, one at a time; prints those that no unit test notices
+mutants: $(DEV_STAMP)
+	@$(BIN)/python -m tests.mutants $(FILES)
 
 # The tests that depend on the HTTP front end run behind both, the others once. On shared cores, a test with a dozen
 # processes can fail by chance: it runs once more, and the summary shows both. `make integration` has no second chance.

@@ -22,10 +22,10 @@ EXACT_LOGITS = 1e-4  # bound of raw outputs in fp32, absolute plus relative
 _LEAST_PER_IMAGE = 2  # detections on average; with fewer, raw outputs are compared too
 
 
-class Queries(NamedTuple):
-    """Raw outputs compared query by query: how many (`compared`), and the largest deviation of a score and of a box."""
+class RawDeviation(NamedTuple):
+    """Raw outputs compared query by query: how many, and the largest deviation of a score and of a box."""
 
-    compared: int
+    queries: int
     score: float
     box: float
 
@@ -35,18 +35,23 @@ class Case(NamedTuple):
 
     name: str
     agreement: Agreement
-    queries: Queries
+    raw: RawDeviation
     logits: float
 
     @property
     def score(self) -> float:
         """The largest deviation of a score, of detections and of the queries compared."""
-        return max(self.agreement.score_deviation, self.queries.score)
+        return max(self.agreement.score_deviation, self.raw.score)
 
     @property
     def box(self) -> float:
         """The largest deviation of a box, relative to the image's side."""
-        return max(self.agreement.box_deviation, self.queries.box)
+        return max(self.agreement.box_deviation, self.raw.box)
+
+    @property
+    def queries(self) -> float:
+        """The largest deviation of a score or a box among the queries compared one by one."""
+        return max(self.raw.score, self.raw.box)
 
     @property
     def deviation(self) -> float:
@@ -60,7 +65,7 @@ class Case(NamedTuple):
         return (
             f"{self.name}: {found.matched} matched, {found.unmatched} unmatched, score off by "
             f"{found.score_deviation:.2g}, box by {found.box_deviation:.2g}, worst IoU {found.iou:.3g}, a query by "
-            f"{max(self.queries.score, self.queries.box):.2g}, logits by {self.logits:.2g}"
+            f"{self.queries:.2g}, logits by {self.logits:.2g}"
         )
 
 
@@ -130,7 +135,7 @@ def _finite(raw: RawOutputs) -> bool:
 
 def _least_score(runs: Sequence[_Run]) -> float:
     """The score from which on queries are compared one by one: infinity for none of them, 0 for all."""
-    scores = np.sort(np.concatenate([np.zeros(0, np.float32), *(_best_scores(run.reference) for run in runs)]))[::-1]
+    scores = np.sort(np.concatenate([_best_scores(run.reference) for run in runs] or [np.zeros(0, np.float32)]))[::-1]
     found = int((scores > DEFAULT_THRESHOLD).sum())
     if found >= _LEAST_PER_IMAGE * len(runs):
         return math.inf
@@ -140,23 +145,23 @@ def _least_score(runs: Sequence[_Run]) -> float:
 def _compare(run: _Run, spec: ModelSpec, tolerance: float, least: float) -> Case:
     if not _finite(run.candidate):
         nothing = Agreement(False, 0, 0, 0.0, 0.0, math.inf, math.inf)
-        return Case(run.sample.name, nothing, Queries(0, math.inf, math.inf), math.inf)
+        return Case(run.sample.name, nothing, RawDeviation(0, math.inf, math.inf), math.inf)
     size = ImageSize(width=run.sample.image.width, height=run.sample.image.height)
     # Down to any score, so that a detection which has fallen is found again and measured
     found = [processing.finish(raw, spec, size, 0.0, spec.detection_tokens) for raw in (run.reference, run.candidate)]
     return Case(
         name=run.sample.name,
         agreement=compare(found[0], found[1], size, DEFAULT_THRESHOLD, tolerance, floors=(0.0, 0.0)),
-        queries=_compare_queries(run, least),
+        raw=_compare_queries(run, least),
         logits=float(np.abs(run.reference.logits - run.candidate.logits).max()),
     )
 
 
-def _compare_queries(run: _Run, least: float) -> Queries:
+def _compare_queries(run: _Run, least: float) -> RawDeviation:
     chosen = np.maximum(_best_scores(run.reference), _best_scores(run.candidate)) >= least
     scores = np.abs(_scores(run.reference) - _scores(run.candidate))[chosen]
     boxes = np.abs(run.reference.boxes[0] - run.candidate.boxes[0])[chosen]
-    return Queries(int(chosen.sum()), float(scores.max(initial=0)), float(boxes.max(initial=0)))
+    return RawDeviation(int(chosen.sum()), float(scores.max(initial=0)), float(boxes.max(initial=0)))
 
 
 def _best_scores(raw: RawOutputs) -> Scores:
@@ -180,7 +185,7 @@ def _summary(cases: Sequence[Case], tolerance: float) -> Parity:
     return Parity(
         images=len(cases),
         detections=sum(case.agreement.matched for case in cases),
-        queries=sum(case.queries.compared for case in cases),
+        queries=sum(case.raw.queries for case in cases),
         threshold=DEFAULT_THRESHOLD,
         score_deviation=max(case.score for case in cases),
         box_deviation=max(case.box for case in cases),

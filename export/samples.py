@@ -32,7 +32,11 @@ def load(folder: Path | None) -> list[Sample]:
 
     Raises ConfigurationError when the folder is missing, holds no image, or holds one that cannot be decoded.
     """
-    sources = _read((folder or PHOTOS).absolute())
+    folder = (folder or PHOTOS).absolute()
+    try:
+        sources = _read(folder)
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be read: {error.strerror}; {_REMEDY}") from error
     return [_shaped(sample, shape) for _, sample, shape in zip(range(COUNT), cycle(sources), cycle(_SHAPES))]
 
 

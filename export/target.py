@@ -4,6 +4,7 @@ Only the files of an earlier artifact are replaced; nothing else in the folder i
 renamed: it may be a mounted volume, the working directory or behind a link.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from serve_app.detection.model import artifact
 from serve_app.errors import ConfigurationError, one_line
 
 _WORK = ".export-"  # begins the name of the folder inside, in which an artifact is made
+_FULL_DISK = 100_000  # bytes that are left
 _ALLOWED = {"lost+found"}  # the root of a mounted file system has it
 _NAMES = (artifact.POSITIONS, artifact.MODEL, artifact.MANIFEST)  # the manifest last: it vouches for the others
 _REMEDY = "name another folder with --out"
@@ -91,6 +93,11 @@ def workspace(out: Path, needed: int) -> Iterator[Path]:
         yield work
     except OSError as error:
         raise _cannot_write(out, error) from error
+    except Exception as error:
+        # onnx's C++ code writes half a file to a full disk without a word, and what reads it fails with anything
+        if work and shutil.disk_usage(work).free < _FULL_DISK:
+            raise _cannot_write(out, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
+        raise
     finally:
         if work:
             shutil.rmtree(work, ignore_errors=True)

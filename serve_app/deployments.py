@@ -14,13 +14,13 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from serve_app.detection.engines import threads
 from serve_app.detection.model import artifact, checkpoint
 from serve_app.detection.pipeline import Pipeline
 from serve_app.detection.spec import Detector, ModelSpec
+from serve_app.detection.workers import Workers
 from serve_app.errors import (
     BackendUnavailable,
     ConfigurationError,
@@ -43,7 +43,7 @@ from serve_app.settings import (
 
 logger = logging.getLogger("ray.serve")
 
-# Beside the images in the engine, one is prepared and one is finished. Each may hold `max_pixels` decoded pixels.
+# Beside the images in the engine, one is prepared and one is finished.
 _OTHER_WORKERS = 2
 _LOOK_S = 1.0
 
@@ -52,7 +52,7 @@ class _Loaded(NamedTuple):
     """A model with the threads that work for it. Replaced as a whole, so that no request sees half of two."""
 
     pipeline: Pipeline
-    workers: ThreadPoolExecutor
+    workers: Workers
 
 
 class BackendDeployment(ABC):
@@ -97,7 +97,7 @@ class BackendDeployment(ABC):
         status = BackendStatus(
             state="ready", reload=reload, fingerprint=fingerprint, pid=os.getpid(), **pipeline.detector.info._asdict()
         )
-        workers = ThreadPoolExecutor(pipeline.images_at_once + _OTHER_WORKERS, thread_name_prefix=self.name)
+        workers = Workers(pipeline.images_at_once + _OTHER_WORKERS, self._limits.max_decode_bytes, self.name)
         # The old pool is not shut down: a request may be handing it work. Its threads end with its last reference.
         self._loaded, self._status = _Loaded(pipeline, workers), status
         logger.info("%s ready: %s", self.name, status.model_dump_json(exclude={"state", "reason"}))
@@ -149,7 +149,8 @@ class BackendDeployment(ABC):
     ) -> DetectionResult:
         """Detect objects in one encoded image, in a thread. Cancelling drops the work if it has not begun.
 
-        Raises what Pipeline.detect does, BackendUnavailable without an engine, Overloaded if only wanted when idle.
+        Raises what Pipeline.detect does, BackendUnavailable without an engine, and Overloaded if it is only wanted when
+        idle, or if too many images wait.
         """
         loaded = self._loaded
         if loaded is None:
@@ -158,13 +159,14 @@ class BackendDeployment(ABC):
             raise Overloaded(f"{self.name} is busy")
         given_up = threading.Event()
         deadline = self._clock() + timeout_s  # runs also while all threads are taken
-
-        def work() -> DetectionResult:
-            return loaded.pipeline.detect(data, options, deadline - self._clock(), given_up)
-
         self._under_way += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(loaded.workers, work)
+            image = await asyncio.to_thread(loaded.pipeline.inspect, data)
+
+            def work(no_pixels: Callable[[], None]) -> DetectionResult:
+                return loaded.pipeline.detect(image, options, deadline - self._clock(), given_up, no_pixels)
+
+            return await loaded.workers.run(work, image.bytes_to_decode, len(data), timeout_s / 2)
         finally:
             self._under_way -= 1
             given_up.set()

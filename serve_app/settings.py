@@ -82,7 +82,14 @@ class LimitSettings(_Settings):
     """What a client may send. Part of the application's `args`."""
 
     max_body_bytes: int = Field(20_000_000, ge=1_000, description="Largest request body.")
-    max_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded, width times height.")
+    max_side: int = Field(65_535, ge=1, description="Longest width or height of an image.")
+    max_decode_bytes: int = Field(
+        256_000_000,
+        ge=10_000_000,
+        description="Memory for the pixels of all images that one replica decodes at once. A JPEG that would take more "
+        "alone is decoded reduced; other images are refused.",
+    )
     body_timeout_s: Seconds = Field(15.0, description="Longest time a client may take to send its body.")
 
 

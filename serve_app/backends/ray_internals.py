@@ -15,7 +15,11 @@ logger = logging.getLogger("ray.serve")
 # log record switch both off. Another Ray ignores them.
 THIN_LOG_RECORD = {"skip_context_filter": True, "log_to_stderr": False}
 
-_STATS_PERIOD_S, _STATS_TIMEOUT_S = 1.0, 5.0
+_ROUTING: dict[str, Any] = {
+    "request_router_class": "serve_app.backends.request_router:ReadyReplicas",
+    "request_routing_stats_period_s": 1.0,
+    "request_routing_stats_timeout_s": 5.0,
+}
 
 
 def routing_options() -> dict[str, Any]:
@@ -26,12 +30,7 @@ def routing_options() -> dict[str, Any]:
     try:
         from ray.serve.config import RequestRouterConfig
 
-        values: dict[str, Any] = {
-            "request_router_class": "serve_app.backends.request_router:ReadyReplicas",
-            "request_routing_stats_period_s": _STATS_PERIOD_S,
-            "request_routing_stats_timeout_s": _STATS_TIMEOUT_S,
-        }
-        config = RequestRouterConfig(**values)
+        config = RequestRouterConfig(**_ROUTING)
         if inspect.isabstract(config.get_request_router_class()):
             raise TypeError("a request router has to do more than choose_replicas")
     except Exception as error:

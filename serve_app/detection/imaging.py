@@ -1,65 +1,124 @@
-"""Decodes bytes into an upright RGB image of bounded size, or refuses them. Called by the pipeline and the export."""
+"""Bytes become a picture, or are refused. What an image costs is known before the first pixel is decoded.
+
+Called by the pipeline, and `decode` by the export.
+"""
 
 import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from serve_app.detection import heap
+from serve_app.detection.formats import avif, bad_data, jpeg, kinds, png, webp
+from serve_app.detection.formats.encoded import Encoded, Format
+from serve_app.detection.picture import Picture
 from serve_app.errors import InvalidImage, TooLarge
 from serve_app.settings import LimitSettings
 
-# Only the formats that the API documents: every further one is another parser of untrusted bytes.
-FORMATS = ("JPEG", "PNG", "WEBP")
+_READERS: Mapping[Format, Callable[[bytes], Encoded]] = {
+    "JPEG": jpeg.read,
+    "PNG": png.read,
+    "WEBP": webp.read,
+    "AVIF": avif.read,
+}
+# Not `Image.open`, which would refuse phones' pictures of 200 million pixels, that are decoded reduced here.
+_PLUGINS: Mapping[Format, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
+# Progressive photos have about ten scans, of the most thorough optimisers twenty. A scan that codes nothing still
+# takes a pass over all pixels.
+_MOST_SCANS = 100
+_MOST_WORK = 32  # values decoded in all scans together, for each of `max_pixels`
 
 # By default Pillow returns each image's memory to the system, and the next image pays for page faults. It may keep this
 # many blocks of 16 MB instead.
-_KEPT_BLOCKS = 4
+_KEPT_BLOCKS, _BLOCK_BYTES = 4, 16 << 20
 Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]  # what PILLOW_BLOCKS_MAX sets
 
 
-def decode(data: bytes, limits: LimitSettings) -> Image.Image:
-    """Decode one image: first frame, EXIF orientation applied, converted to RGB as Pillow does (alpha dropped).
+def inspect(data: bytes, limits: LimitSettings) -> Encoded:
+    """Read the header of one image, and choose the scale at which it can be decoded within the limits.
 
-    Raises TooLarge, before any pixel is decoded, for an image over `limits.max_pixels`, and InvalidImage for bytes that
-    are no whole image of one of the `FORMATS`.
+    Raises TooLarge with the number and its limit, InvalidImage for what is no image of an accepted format, and
+    UnsupportedMediaType for a format that is known and not accepted.
     """
-    try:
-        with _open(data) as image:
-            _check_size(image, limits)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies every image
-            return _to_rgb(image)
-    except (TooLarge, InvalidImage, MemoryError):
-        raise
-    except Exception as error:  # on damaged files Pillow's parsers raise many unrelated types
-        raise InvalidImage(f"the image cannot be decoded: {error}") from error
-
-
-def _open(data: bytes) -> Image.Image:
     if not data:
         raise InvalidImage("the image is empty")
-    try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise InvalidImage(f"the image is none of {', '.join(FORMATS)}, or its header is damaged") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLarge(f"the image has too many pixels: {error}") from None
-
-
-def _check_size(image: Image.Image, limits: LimitSettings) -> None:
-    pixels = image.width * image.height
-    if pixels > limits.max_pixels:
+    encoded = _READERS[kinds.format_of(data)](data)
+    _check_header(encoded, limits)
+    reduced = [encoded._replace(scale=scale) for scale in encoded.scales]
+    small = [each for each in reduced if each.pixels <= limits.max_pixels]
+    fitting = [each for each in small if each.bytes_to_decode <= limits.max_decode_bytes]
+    if fitting:
+        return fitting[0]
+    if small:
         raise TooLarge(
-            f"the image has {image.width}x{image.height} = {pixels} pixels, the limit is {limits.max_pixels}"
+            f"the image takes {min(each.bytes_to_decode for each in small)} bytes to decode, "
+            f"the limit is {limits.max_decode_bytes}"
         )
+    raise TooLarge(
+        f"the image has {encoded.width}x{encoded.height} = {encoded.width * encoded.height} pixels, "
+        f"the limit is {limits.max_pixels}"
+    )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image  # Pillow's `convert` would copy it
-    if image.mode.startswith("I;16"):
-        # Pillow would clip 16-bit grey values at 255; the high byte keeps the picture.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # the same colours as without this step, but no warning from Pillow
-    return image.convert("RGB")
+@contextmanager
+def loaded(encoded: Encoded) -> Iterator[Picture]:
+    """Decode the first frame of an inspected image at its scale; at the end of the block its memory is free again.
+
+    Raises InvalidImage if the pixels are damaged.
+    """
+    try:
+        picture = Picture(
+            avif.load(encoded) if encoded.format == "AVIF" else _load(encoded),
+            encoded.orientation,
+            encoded.upright_size,
+        )
+        try:
+            yield picture
+        finally:
+            picture.close()
+    finally:
+        if encoded.bytes_to_decode > _KEPT_BLOCKS * _BLOCK_BYTES:
+            Image.core.clear_cache()  # type: ignore[attr-defined]  # the kept blocks
+            heap.give_back(0)
+
+
+def _load(encoded: Encoded) -> Image.Image:
+    data = encoded.data
+    with bad_data.refused():
+        image = _PLUGINS[encoded.format](io.BytesIO(data))
+    if image.size != (encoded.width, encoded.height):
+        raise InvalidImage(f"the image is damaged: its headers say {encoded.width}x{encoded.height} and {image.size}")
+    image.decodermaxblock = len(data)  # in parts, Pillow copies what libjpeg leaves over again and again
+    try:
+        with bad_data.refused():
+            image.draft(None, (encoded.width // encoded.scale or 1, encoded.height // encoded.scale or 1))
+            image.load()
+    except BaseException:
+        image.close()  # the error's traceback would keep the pixels
+        raise
+    return image
+
+
+def decode(data: bytes, limits: LimitSettings) -> Image.Image:
+    """Decode one image: first frame, upright, in RGB as Pillow converts. Raises what `inspect` and `loaded` do."""
+    with loaded(inspect(data, limits)) as picture:
+        return picture.upright()
+
+
+def _check_header(encoded: Encoded, limits: LimitSettings) -> None:
+    side = max(encoded.width, encoded.height)
+    if side > limits.max_side:
+        raise TooLarge(f"a side of the image has {side} pixels, the limit is {limits.max_side}")
+    if encoded.scans > _MOST_SCANS:
+        raise TooLarge(f"the image has {encoded.scans} scans, the limit is {_MOST_SCANS}")
+    most = _MOST_WORK * limits.max_pixels
+    if encoded.samples > most:
+        raise TooLarge(
+            f"the {encoded.scans} scans of the image decode {encoded.samples} values, the limit is {most}: "
+            "send it with fewer scans or pixels"
+        )

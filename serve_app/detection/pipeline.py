@@ -5,14 +5,15 @@ Called by the deployments, and directly by the benchmarks.
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 from PIL import Image
 
 from serve_app.detection import imaging, processing
 from serve_app.detection.engine_queue import Clock, EngineQueue
+from serve_app.detection.formats.encoded import Encoded
 from serve_app.detection.spec import Detector, ModelSpec, RawOutputs
 from serve_app.errors import BadOutput, DeadlineExceeded, EngineFailed
 from serve_app.schemas import DetectionResult, ImageSize, Options, Stage
@@ -65,23 +66,37 @@ class Pipeline:
                 f"(inference_limit_s) is {limit_s:g} s"
             )
 
+    def inspect(self, data: bytes) -> Encoded:
+        """What one encoded image is and what it costs, before its pixels are decoded. Raises as `imaging.inspect`."""
+        return imaging.inspect(data, self._limits)
+
     def detect(
-        self, data: bytes, options: Options, timeout_s: float, given_up: threading.Event | None = None
+        self,
+        image: bytes | Encoded,
+        options: Options,
+        timeout_s: float,
+        given_up: threading.Event | None = None,
+        no_pixels: Callable[[], None] = lambda: None,
     ) -> DetectionResult:
         """Detect objects in one encoded image within `timeout_s` seconds, unless `given_up` is set meanwhile.
 
         Both are checked before the decoding and before the inference; neither is interrupted once it runs.
-        Raises InvalidImage or TooLarge for the image, DeadlineExceeded for a request that is too late or given up,
-        EngineFailed when the engine raises, and BadOutput when its output has a wrong shape or is not finite.
+        `no_pixels` is called when the decoded image is gone and only the model's small input is left.
+        Raises what `inspect` does for the image, and InvalidImage for damaged pixels, DeadlineExceeded for a request
+        that is too late or given up, EngineFailed when the engine raises, and BadOutput when its output has a wrong
+        shape or is not finite.
         """
         request = _Request(self._clock, timeout_s, given_up)
         request.check("decoding")
         stages: dict[Stage, float] = {}
-        with self._timed(stages, "decode"):
-            image = imaging.decode(data, self._limits)
-        size = ImageSize(width=image.width, height=image.height)
-        with self._timed(stages, "preprocess"):
-            pixels = processing.prepare(image, self.spec)
+        encoded = self.inspect(image) if isinstance(image, bytes) else image
+        with ExitStack() as memory:
+            with self._timed(stages, "decode"):
+                picture = memory.enter_context(imaging.loaded(encoded))
+            size = ImageSize(width=picture.width, height=picture.height)
+            with self._timed(stages, "preprocess"):
+                pixels = processing.prepare(picture, self.spec)
+        no_pixels()
         turn = self._engine.infer(pixels, request.check)
         stages["queue"], stages["inference"] = turn.waited, turn.inferred
         self._check(turn.outputs)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serve_app.detection.picture import Picture
 from serve_app.detection.spec import ModelSpec, Pixels, RawOutputs, ResizeRule
 from serve_app.schemas import Box, Detection, ImageSize
 
@@ -41,7 +42,7 @@ def _between_edges(height: int, width: int, rule: ResizeRule) -> tuple[int, int]
     return short, int(exact * width / height)
 
 
-def prepare(image: Image.Image, spec: ModelSpec) -> Pixels:
+def prepare(image: Image.Image | Picture, spec: ModelSpec) -> Pixels:
     """Resize, normalise and pad an RGB image to (1, 3, height, width) float32, both sides whole patches.
 
     What transformers leaves over beside the last whole patch is cut off here: the model's patches never read it. An

@@ -13,8 +13,8 @@ _PROBLEMS = {
     400: "Malformed request, header or parameter",
     403: "X-Backend is not allowed by the policy",
     408: "The body did not arrive in time",
-    413: "Body or image over the limit",
-    415: "Not an accepted content type",
+    413: "Body or image over a limit",
+    415: "Not an accepted content type, or a HEIC",
     422: "Not a decodable image",
     503: "Overloaded, or no backend can answer",
     504: "The deadline passed",
@@ -38,7 +38,8 @@ def openapi_document(limits: LimitSettings) -> dict[str, Any]:
         "info": {
             "title": "Clothing detection, served by two backends",
             "version": "1",
-            "description": f"Bodies up to {limits.max_body_bytes} bytes, images up to {limits.max_pixels} pixels.",
+            "description": f"Bodies up to {limits.max_body_bytes} bytes, images up to {limits.max_pixels} pixels "
+            "(larger JPEGs are decoded reduced).",
         },
         "paths": {
             "/detect": {"post": _detect()},
@@ -59,7 +60,7 @@ def _detect() -> dict[str, Any]:
     raw = {media_type: {"schema": _BINARY} for media_type in RAW_TYPES}
     return {
         "operationId": "detect",
-        "summary": "Find clothing in one image (JPEG, PNG or WebP)",
+        "summary": "Find clothing in one image (JPEG, PNG, WebP or AVIF)",
         "parameters": [
             *(_parameter(name, "query", schema) for name, schema in options.items()),
             _parameter("X-Client-Id", "header", {"type": "string"}),

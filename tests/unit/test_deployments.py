@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,23 @@ import pytest
 from PIL import Image
 
 from serve_app.deployments import BackendDeployment, OnnxDeployment, TorchDeployment
+from serve_app.detection import imaging
+from serve_app.detection.formats.encoded import Encoded
+from serve_app.detection.picture import Picture
 from serve_app.detection.pipeline import Pipeline
 from serve_app.detection.spec import EngineInfo, ModelSpec, Pixels, RawOutputs, ResizeRule
-from serve_app.errors import BackendUnavailable, ConfigurationError, DeadlineExceeded, EngineFailed, Overloaded
-from serve_app.schemas import BackendStatus, Options
+from serve_app.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidImage,
+    Overloaded,
+    TooLarge,
+)
+from serve_app.schemas import BackendStatus, DetectionResult, Options
 from serve_app.settings import BackendSettings, LimitSettings, parse
+from tests.unit.detection.hostile import flat_jpeg, scan_bomb
 from tests.unit.virtual_time import VirtualClock
 
 SPEC = ModelSpec(
@@ -252,6 +265,47 @@ def test_two_inferences_run_at_once_where_the_configuration_says_so(deployment: 
 
     asyncio.run(go())
     assert detector.most_at_once == 2
+
+
+def test_a_bad_image_is_refused_while_all_threads_are_taken(deployment: FakeDeployment) -> None:
+    async def go() -> None:
+        deployment.detector.go_on.clear()
+        running = [asyncio.ensure_future(detect(deployment)) for _ in range(5)]
+        await inference_began(deployment)
+        for data, error in ((b"no image", InvalidImage), (scan_bomb(7000, 7000, 1000), TooLarge)):
+            with pytest.raises(error):
+                await deployment.detect(data, Options(), 30)
+        deployment.detector.go_on.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(go())
+
+
+def test_good_photos_are_answered_while_the_worst_images_are_decoded(
+    deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, go_on = threading.Semaphore(0), threading.Event()
+    load = imaging.loaded
+
+    def held(encoded: Encoded) -> AbstractContextManager[Picture]:
+        if encoded.width > 1000:
+            decoding.release()
+            assert go_on.wait(timeout=60)
+        return load(encoded)
+
+    async def go() -> None:
+        monkeypatch.setattr(imaging, "loaded", held)
+        worst = [asyncio.ensure_future(deployment.detect(flat_jpeg(7000, 7000), Options(), 30)) for _ in range(12)]
+        for _ in range(2):  # of the three threads
+            assert await asyncio.to_thread(decoding.acquire, timeout=60)
+        await asyncio.gather(*(detect(deployment) for _ in range(3)))
+        assert sum(task.done() for task in worst) == 8  # refused; two are decoded, two wait
+        go_on.set()
+        ended = await asyncio.gather(*worst, return_exceptions=True)
+        assert sum(isinstance(each, Overloaded) for each in ended) == 8
+        assert sum(isinstance(each, DetectionResult) for each in ended) == 4
+
+    asyncio.run(go())
 
 
 def test_an_engine_error_names_no_internals(deployment: FakeDeployment) -> None:

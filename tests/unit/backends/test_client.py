@@ -23,6 +23,7 @@ from serve_app.errors import (
     Overloaded,
     ServingError,
     TooLarge,
+    UnsupportedMediaType,
 )
 from serve_app.schemas import BackendStatus, DetectionResult, Options
 from tests.unit.backends.fake_handle import FOREVER, RESULT, FakeHandle, with_client
@@ -100,7 +101,9 @@ def test_every_failure_has_a_bounded_reason_and_a_safe_text(
         assert secret not in caught.value.error.detail
 
 
-@pytest.mark.parametrize("error", [InvalidImage("no image"), TooLarge("too many pixels")])
+@pytest.mark.parametrize(
+    "error", [InvalidImage("no image"), TooLarge("too many pixels"), UnsupportedMediaType("a HEIC")]
+)
 def test_the_clients_own_error_passes_untouched(handle: FakeHandle, error: ServingError) -> None:
     handle.outcomes["detect"] = from_replica(error)
     with pytest.raises(type(error)) as caught:

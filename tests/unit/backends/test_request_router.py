@@ -9,15 +9,14 @@ import pytest
 
 from serve_app.backends.request_router import ReadyReplicas
 
-READY = {"state": "ready", "fingerprint": "sha256:a"}
-NOT_LOADED = {"state": "unavailable", "reason": "x"}
+READY, NOT_LOADED = {"state": "ready", "fingerprint": "sha256:a"}, {"state": "unavailable", "reason": "x"}
 NEW: dict[str, str] = {}
 
 
 def chosen(*told: Any, times: int = 60) -> set[frozenset[int]]:
     """The replicas, by position, that come out together of many choices among replicas that told Serve this."""
     router: Any = object.__new__(ReadyReplicas)
-    replicas: Any = [SimpleNamespace(routing_stats=stats, position=index) for index, stats in enumerate(told)]
+    replicas = [SimpleNamespace(routing_stats=stats, position=index) for index, stats in enumerate(told)]
 
     async def go() -> set[frozenset[int]]:
         found = set()

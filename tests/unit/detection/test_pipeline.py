@@ -81,6 +81,30 @@ def test_one_image_goes_all_the_way(image: bytes) -> None:
     assert set(result.stages) == set(STAGES)
 
 
+def test_the_boxes_of_a_reduced_picture_are_pixels_of_the_whole(image: bytes) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with io.BytesIO() as buffer:
+        Image.new("RGB", (80, 120), "teal").save(buffer, "JPEG", exif=exif)
+        photo = buffer.getvalue()
+    line = Pipeline(Engine(outputs()), SPEC, LimitSettings(max_pixels=1000))
+    assert line.inspect(photo).scale == 4
+    result = line.detect(line.inspect(photo), Options(threshold=0.3), timeout_s=10)
+    assert (result.image.width, result.image.height) == (120, 80)
+    assert [d.box.model_dump() for d in result.detections] == [{"xmin": 30, "ymin": 20, "xmax": 90, "ymax": 60}] * 3
+
+
+def test_the_pixels_are_gone_before_the_image_waits_for_the_engine(image: bytes) -> None:
+    engine = HeldEngine(outputs())
+    line, gone = Pipeline(engine, SPEC, LimitSettings()), threading.Event()
+    thread = threading.Thread(target=line.detect, args=(image, Options(), 30, None, gone.set))
+    thread.start()
+    assert engine.entered.acquire(timeout=60)
+    assert gone.is_set()
+    engine.leave.release()
+    thread.join(60)
+
+
 def test_every_stage_has_its_own_seconds(image: bytes) -> None:
     clock = FakeClock(step=1)
     line = Pipeline(Engine(outputs()), SPEC, LimitSettings(), clock=clock)

@@ -87,7 +87,7 @@ def test_a_failed_comparison_of_raw_outputs_says_how_to_compare_more(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Agreement(True, 0, 0, 1.0, 1.0, 0.0, 0.0)
-    case = parity.Case("image", nothing, parity.Queries(12, 0.2, 0.2), 3.0)
+    case = parity.Case("image", nothing, parity.RawDeviation(12, 0.2, 0.2), 3.0)
     verdict = parity.Verdict([case], [str(case)], PARITY.model_copy(update={"queries": 12}))
 
     def fail(request: Request, say: object) -> Manifest:

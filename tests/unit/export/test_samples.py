@@ -67,3 +67,8 @@ def test_a_folder_named_like_an_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").mkdir()
     with pytest.raises(ConfigurationError, match=r"a\.jpg: Is a directory; remove or replace it"):
         samples.load(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"x cannot be read: File name too long; name a folder of images"):
+        samples.load(tmp_path / ("x" * 300))

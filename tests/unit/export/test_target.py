@@ -220,6 +220,17 @@ def test_a_disk_that_fills_up_is_named_and_nothing_is_left(
     assert not out.exists()
 
 
+def test_an_error_on_a_disk_that_is_full_is_told_as_that(
+    out: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    free = iter([9e6, 4096])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9e6, 9e6, next(free)))
+    with pytest.raises(ConfigurationError, match="No space left on device; name another folder"):
+        put(out, tiny_artifact, "one", meanwhile=fail(ValueError("Wire format was corrupt")))
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), RuntimeError()], ids=repr)
 def test_whatever_ends_the_work_leaves_the_folder_as_it_was(
     error: BaseException, out: Path, tiny_artifact: Path

@@ -15,6 +15,7 @@ from serve_app.errors import (
     Overloaded,
     ServingError,
     TooLarge,
+    UnsupportedMediaType,
 )
 from serve_app.schemas import Answer, Backend
 from serve_app.traffic.split import sticky_assignment
@@ -73,7 +74,7 @@ def test_a_backends_own_limit_is_no_deadline_of_the_client(bench: Bench) -> None
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
 
 
-@pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no")])
+@pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no"), UnsupportedMediaType("no")])
 def test_a_clients_fault_is_not_tried_again(bench: Bench, error: ServingError) -> None:
     bench.onnx.gives = error
     for _ in range(30):
