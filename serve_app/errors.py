@@ -17,6 +17,13 @@ class ServingError(Exception):
         self.detail = detail
 
 
+class RefusedImage(ServingError):
+    """Base of what a backend finds wrong with the client's image. It says nothing about the backend."""
+
+    status = 422
+    code = "invalid_image"
+
+
 class MalformedRequest(ServingError):
     """The body, a header or a parameter is not what the API documents."""
 
@@ -52,25 +59,22 @@ class BodyTimeout(ServingError):
     code = "body_timeout"
 
 
-class TooLarge(ServingError):
+class TooLarge(RefusedImage):
     """The body or the image is over a configured limit."""
 
     status = 413
     code = "too_large"
 
 
-class UnsupportedMediaType(ServingError):
+class UnsupportedMediaType(RefusedImage):
     """The API does not accept this content type."""
 
     status = 415
     code = "unsupported_media_type"
 
 
-class InvalidImage(ServingError):
+class InvalidImage(RefusedImage):
     """The bytes are not an image that can be decoded."""
-
-    status = 422
-    code = "invalid_image"
 
 
 class Overloaded(ServingError):

@@ -22,11 +22,9 @@ from serve_app.errors import (
     BadOutput,
     DeadlineExceeded,
     EngineFailed,
-    InvalidImage,
     Overloaded,
+    RefusedImage,
     ServingError,
-    TooLarge,
-    UnsupportedMediaType,
 )
 from serve_app.schemas import Backend, DetectionResult, Options
 
@@ -66,8 +64,8 @@ class ServeBackendClient:
     ) -> DetectionResult:
         """Run one detection on a replica. Gives up after `timeout_s` seconds and cancels the work.
 
-        Unless `may_wait` is set, the call also ends when the last replica is lost. Raises InvalidImage, TooLarge
-        or UnsupportedMediaType as the replica found them, and BackendFailure for everything else.
+        Unless `may_wait` is set, the call also ends when the last replica is lost. Raises RefusedImage as the
+        replica found it, and BackendFailure for everything else.
         """
         self.under_way += 1
         known, asked = self.watch.known_replicas(), self._clock()
@@ -80,7 +78,7 @@ class ServeBackendClient:
         except Exception as error:
             # Ray raises a class that is both its own error and ours; only `cause` holds our attributes untouched.
             cause = getattr(error, "cause", None) or error
-            if isinstance(cause, InvalidImage | TooLarge | UnsupportedMediaType):
+            if isinstance(cause, RefusedImage):
                 raise cause from None
             if isinstance(cause, RayActorError):
                 self.watch.replica_died(known)

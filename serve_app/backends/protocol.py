@@ -57,7 +57,6 @@ class BackendClient(Protocol):
         """Detect objects in one encoded image within `timeout_s` seconds.
 
         `only_if_idle` refuses to queue behind other calls. `may_wait` keeps the call waiting for a replica that is
-        being replaced. Raises BackendFailure, or InvalidImage, TooLarge or UnsupportedMediaType for what the
-        client sent.
+        being replaced. Raises BackendFailure, or RefusedImage for what the client sent.
         """
         ...

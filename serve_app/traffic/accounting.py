@@ -7,7 +7,7 @@ import logging
 from typing import Literal
 
 from serve_app.backends.ray_internals import THIN_LOG_RECORD
-from serve_app.errors import DeadlineExceeded, InvalidImage, Overloaded, ServingError, TooLarge, UnsupportedMediaType
+from serve_app.errors import DeadlineExceeded, Overloaded, RefusedImage, ServingError
 from serve_app.observability.metrics import RouterMetrics
 from serve_app.schemas import Answer, Backend, Call
 
@@ -19,7 +19,7 @@ Outcome = Literal["ok", "rescued", "invalid", "overloaded", "failed", "deadline"
 def outcome_of(error: ServingError, call: Call, fair_s: float) -> Outcome:
     """The outcome of a request that ends with an error. A client that allowed less than `fair_s` was in a hurry."""
     match error:
-        case InvalidImage() | TooLarge() | UnsupportedMediaType():
+        case RefusedImage():
             return "invalid"
         case Overloaded():
             return "overloaded"

@@ -51,8 +51,7 @@ class Dispatcher:
     async def detect(self, call: Call) -> Answer:
         """Answer a request from its backend or, if that fails, from the other one, inside the deadline.
 
-        Raises the client's own error (InvalidImage, TooLarge, UnsupportedMediaType), DeadlineExceeded, or the
-        assigned backend's error.
+        Raises RefusedImage, DeadlineExceeded, or the assigned backend's error.
         """
         policy, barred = self._policy.current, self.barred
         assigned = call.forced or ("torch" if barred else self._split.assign(policy, call.key))

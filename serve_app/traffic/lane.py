@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from serve_app.backends.protocol import BackendClient, BackendFailure
-from serve_app.errors import InvalidImage, Overloaded, TooLarge
+from serve_app.errors import Overloaded, RefusedImage
 from serve_app.schemas import Call, DetectionResult
 from serve_app.settings import TrafficPolicy
 from serve_app.traffic.breaker import Breaker, Trial
@@ -72,7 +72,7 @@ class Lane:
             elif failure.reason not in _NEVER_THE_BACKENDS_FAULT:
                 trial.failed()
             raise
-        except (InvalidImage, TooLarge):  # however long it took to find out: neither works the engine, nor does it fail
+        except RefusedImage:  # however long it took to find out: neither works the engine, nor does it fail
             trial.has_failed = False
             raise
         else:

@@ -11,7 +11,7 @@ import pytest
 
 from serve_app.backends.protocol import BackendFailure
 from serve_app.config.serve_file import load_config
-from serve_app.errors import DeadlineExceeded, InvalidImage, ServingError, TooLarge
+from serve_app.errors import DeadlineExceeded, InvalidImage, ServingError, TooLarge, UnsupportedMediaType
 from serve_app.schemas import Backend, other
 from tests.unit.traffic.bed import Bench
 from tests.unit.traffic.fake_backend import ERRORS, NOTHING_FOUND
@@ -259,7 +259,7 @@ class TestProbe:
         assert bench.ask().backend == "onnx"
         assert not bench.breakers["onnx"].is_open
 
-    @pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no")])
+    @pytest.mark.parametrize("error", [InvalidImage("no"), TooLarge("no"), UnsupportedMediaType("no")])
     @pytest.mark.parametrize("takes_s", [0, 0.9])
     def test_a_bad_image_gives_it_back(self, bench: Bench, error: ServingError, takes_s: float) -> None:
         with self.due(bench):
