@@ -13,6 +13,9 @@ from tests.unit.config.shipped import Change, application, changed, limits, opti
 VARIABLE = module.MESSAGE_VARIABLE
 
 
+SHORT = {"max_queued_requests": 8}  # fewer than the router's places
+
+
 def transport(**variables: str) -> Change:
     return application(runtime_env={"env_vars": {"RAY_SERVE_USE_GRPC_BY_DEFAULT": "1", **variables}})
 
@@ -57,11 +60,11 @@ def test_a_replicas_own_transport_counts_for_it() -> None:
         [transport(RAY_SERVE_USE_GRPC_BY_DEFAULT="0")],
         [application(runtime_env=None), limits(max_body_bytes=4_000_000)],
         [options("Router", max_ongoing_requests=96)],
-        [options("TorchDeployment", max_ongoing_requests=8)],
+        [options("TorchDeployment", max_ongoing_requests=8, **SHORT)],
         [options("TorchDeployment", max_ongoing_requests=1, max_queued_requests=16)],
         [options("TorchDeployment", max_ongoing_requests=1, max_queued_requests=-1)],
         [options("TorchDeployment", max_ongoing_requests=None, max_queued_requests=None)],
-        [options("TorchDeployment", max_ongoing_requests=4, num_replicas=2)],
+        [options("TorchDeployment", max_ongoing_requests=4, num_replicas=2, **SHORT)],
         [options("Router", num_replicas=2)],
         [
             options("Router", num_replicas="auto"),
@@ -89,13 +92,16 @@ def test_the_router_needs_a_place_in_serve_for_each_of_its_own(change: Change, s
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
-        ({"max_ongoing_requests": 7}, "7 (num_replicas 1) and max_queued_requests 8 are under the 16 requests"),
+        (
+            {"max_ongoing_requests": 7, **SHORT},
+            "7 (num_replicas 1) and max_queued_requests 8 are under the 16 requests",
+        ),
         (
             {"max_ongoing_requests": None, "max_queued_requests": 1},
             "Serve's default of 5 (num_replicas 1) and max_queued_requests 1 are under the 16 requests",
         ),
         (
-            {"max_ongoing_requests": 1, "num_replicas": "auto"},
+            {"max_ongoing_requests": 1, "num_replicas": "auto", **SHORT},
             "1 (num_replicas 1) and max_queued_requests 8 are under the 16 requests",
         ),
     ],
@@ -111,7 +117,8 @@ def test_a_backend_takes_what_the_routers_may_send(values: dict[str, Any], shown
     "routers", [{"num_replicas": 4}, {"num_replicas": None, "autoscaling_config": {"max_replicas": 4}}]
 )
 def test_every_router_counts(routers: dict[str, Any]) -> None:
-    found = problems(changed(options("Router", **routers)))
+    short = (options(f"{name}Deployment", **SHORT) for name in ("Torch", "Onnx"))
+    found = problems(changed(options("Router", **routers), *short))
     assert [problem.split(": ")[0].rpartition(".")[0][-17:] for problem in found] == [
         "[TorchDeployment]",
         "s[OnnxDeployment]",
