@@ -73,8 +73,9 @@ class ReplicaWatch:
 
     @property
     def unavailable(self) -> int:
-        """How many replicas run and cannot answer."""
-        return sum(status.state != "ready" for status in self.replicas().values())
+        """How many replicas cannot answer while another one can. Where none can, the backend itself is down."""
+        states = [status.state for status in self.replicas().values()]
+        return len(states) - states.count("ready") if "ready" in states else 0
 
     def report(self) -> dict[str, Any]:
         """What `/readyz` shows: the backend's status, how many of its replicas are ready, and what ails any of them."""

@@ -74,7 +74,7 @@ BACKEND_UP = Series("detect_backend_up", "gauge", "1 if the backend last reporte
 REPLICAS_UNAVAILABLE = Series(
     "detect_replicas_unavailable",
     "gauge",
-    "Replicas of the backend that run and cannot answer; they get no requests while another one can.",
+    "Replicas of the backend that cannot answer, and get no requests, while another one can.",
     ("backend",),
 )
 CONFIGURATION_REJECTED = Series(

@@ -232,11 +232,14 @@ def test_a_backend_is_ready_while_one_replica_is(handle: FakeHandle) -> None:
     assert after_one_question(handle).watch.status.reason == "no artifact"
 
 
-def test_the_replicas_that_cannot_answer_are_counted(handle: FakeHandle) -> None:
-    pair(handle, told("unavailable"), told("unavailable"))
+@pytest.mark.parametrize(("states", "count"), [(("unavailable", "ready"), 1), (("unavailable", "unavailable"), 0)])
+def test_the_replicas_that_cannot_answer_are_counted_while_another_one_can(
+    handle: FakeHandle, states: tuple[str, str], count: int
+) -> None:
+    pair(handle, *map(told, states))
     client = after_one_question(handle)
     with with_tables():
-        assert client.watch.unavailable == 2
+        assert client.watch.unavailable == count
 
 
 def test_a_single_replicas_own_answer_is_newer_than_what_serve_knows_of_it(handle: FakeHandle) -> None:
