@@ -74,6 +74,8 @@ def test_small_deviations_pass_unless_exactness_is_asked() -> None:
     assert check(outputs(), slightly).faults == []
     assert len(check(outputs(), slightly, exact=True).faults) == 1
     assert len(check(outputs(), slightly, tolerance=0.001).faults) == 1
+    assert check(outputs(), changed(3, box=0.01)).faults  # of a side of 0.08: IoU 0.78
+    assert check(outputs(), changed(3, box=0.01), tolerance=0.25).faults == []
 
 
 def test_exactness_covers_queries_that_no_client_sees() -> None:
@@ -192,6 +194,10 @@ def test_equal_scores_everywhere_are_no_way_out() -> None:
     moved = RawOutputs(flat.logits, flat.boxes.copy())
     moved.boxes[0, 5, 0] += 0.1
     assert only(flat, moved).faults
+    even = outputs()
+    even.logits[0, :4] = -200
+    even.logits[0, :4, [1, NOTHING]] = 0  # exactly 0.5, which is not over it
+    assert only(even, even).parity.queries == 2 * QUERIES
 
 
 def test_few_detections_are_compared_with_the_strongest_queries_of_both_sides() -> None:
