@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -105,6 +106,21 @@ def test_a_finished_comparison_gives_its_place_back(bench: Bench) -> None:
     for _ in range(3):
         bench.run(shadow_concurrency=1)
     assert bench.counted == {"agree": 3}
+
+
+def test_a_comparison_leaves_the_context_of_its_request(bench: Bench) -> None:
+    request, seen = ContextVar("request", default="none"), []
+
+    class Looking(FakeBackend):
+        async def detect(self, *arguments: Any, **how: Any) -> DetectionResult:
+            seen.append(request.get())
+            return await super().detect(*arguments, **how)
+
+    bench.backends["onnx"] = Looking("onnx")
+    token = request.set("a client's")
+    bench.run()
+    request.reset(token)
+    assert seen == ["none"]
 
 
 def test_the_largest_deviations_of_all_comparisons_are_reported(bench: Bench) -> None:

@@ -23,7 +23,8 @@ def test_every_block_of_100_holds_exactly_its_share(percent: int, seed: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("fraction", "size"), [(0, 100), (1, 100), (0.3, 100), (0.29, 100), (0.005, 1000), (0.0001, 10_000), (1 / 3, 10**6)]
+    ("fraction", "size"),
+    [(0, 100), (1, 100), (0.3, 100), (0.29, 100), (0.005, 1000), (0.0001, 10_000), (0.000001, 10**6), (1 / 3, 10**6)],
 )
 def test_finer_fractions_use_larger_blocks(fraction: float, size: int) -> None:
     assert block_size(fraction) == size
