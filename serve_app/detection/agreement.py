@@ -93,7 +93,7 @@ class _Side(NamedTuple):
 def _in_fixed_order(lists: tuple[Sequence[Detection], Sequence[Detection]], floors: tuple[float, float]) -> list[_Side]:
     """Both lists, and what is in them, in an order of their own: equal totals never depend on who was named first."""
     sides = [_Side(sorted(found, key=_values), floor) for found, floor in zip(lists, floors, strict=True)]
-    return sorted(sides, key=lambda side: ([_values(detection) for detection in side.detections], side.floor))
+    return sorted(sides, key=lambda side: [_values(detection) for detection in side.detections])
 
 
 def _values(detection: Detection) -> tuple[str | float, ...]:

@@ -43,6 +43,14 @@ def test_the_measures_of_one_shifted_pair() -> None:
     assert result.box_deviation == pytest.approx(0.01)  # 10 of 1000 across, 5 of 500 down
 
 
+@pytest.mark.parametrize(("edge", "deviation"), [(0, 0.01), (1, 0.02), (2, 0.01), (3, 0.02)])
+@pytest.mark.parametrize("by", [10, -10])
+def test_each_edge_is_measured_against_its_own_side_of_the_image(edge: int, deviation: float, by: float) -> None:
+    edges = [100.0, 100, 500, 400]
+    edges[edge] += by
+    assert agreement([found("a", 0.9, 100, 100, 500, 400)], [found("a", 0.9, *edges)]).box_deviation == deviation
+
+
 @pytest.mark.parametrize(
     ("candidate", "agrees"),
     [
@@ -78,6 +86,18 @@ def test_matched_share_counts_both_sides() -> None:
     result = agreement([SHIRT, PANTS], [SHIRT, found("hat", 0.9, 0, 0, 50, 50)])
     assert (result.matched, result.unmatched) == (1, 2)
     assert result.matched_share == pytest.approx(0.5)
+    assert agreement([SHIRT], []) == agreement([], [SHIRT]) == Agreement(False, 0, 1, 0.0, 1.0, 0.0, 0.0)
+
+
+def test_half_of_an_overlap_is_still_one_object() -> None:
+    result = agreement([found("a", 0.9, 0, 0, 100, 100)], [found("a", 0.9, 0, 0, 100, 50)])
+    assert (result.matched, result.unmatched, result.iou) == (1, 0, 0.5)
+
+
+def test_a_poor_partner_is_better_than_none() -> None:
+    left, right = found("a", 0.9, 0, 0, 100, 100), found("a", 0.9, 56, 0, 156, 100)
+    middle = found("a", 0.1, 28, 0, 128, 100)  # IoU 0.56 with both
+    assert compare([left, middle], [middle, right], SIZE, 0.5, floors=(0, 0)).matched == 2
 
 
 def test_a_poor_overlap_never_outbids_a_true_pair() -> None:
@@ -142,6 +162,13 @@ def test_a_shift_of_the_size_of_rounding_is_none_however_small_the_box() -> None
     assert agreement([speck], [far]).unmatched == 2
 
 
+def test_half_a_pixel_is_no_shift_of_a_box_but_may_be_too_much_for_a_tiny_image() -> None:
+    one, other = found("a", 0.9, 1, 1, 3, 3), found("a", 0.9, 1.5, 1.5, 3.5, 3.5)
+    for width, agrees in (10, True), (8, False):
+        result = compare([one], [other], ImageSize(width=width, height=10), 0.5)
+        assert (result.agrees, result.iou, result.box_deviation) == (agrees, 1.0, 0.5 / width)
+
+
 def test_one_misplaced_box_among_ten_decides() -> None:
     good = [found("a", 0.9, 100 * index, 0, 100 * index + 90, 90) for index in range(9)]
     result = compare([*good, found("a", 0.9, 100, 500, 140, 540)], [*good, found("a", 0.9, 113, 500, 153, 540)],
@@ -195,6 +222,9 @@ def test_what_is_below_the_threshold_on_both_sides_counts_for_nothing() -> None:
     faint = [found("hat", 0.4, 0, 0, 50, 50)]
     assert compare(faint, [found("hat", 0.1, 0, 0, 50, 50)], SIZE, 0.5, floors=(0, 0)).matched == 0
     assert compare([SHIRT, *faint], [SHIRT], SIZE, 0.5, floors=(0, 0)).agrees
+    just = [found("hat", 0.5, 0, 0, 50, 50)]  # a client gets what is over the threshold
+    assert compare(just, just, SIZE, 0.5, floors=(0, 0)).matched == 0
+    assert compare(just, [], SIZE, 0.5, floors=(0, 0)).agrees
 
 
 def test_a_faint_double_with_the_better_overlap_takes_no_partner_away() -> None:
@@ -226,3 +256,22 @@ def test_it_does_not_matter_which_list_is_named_first() -> None:
 
 def test_the_tolerance_is_five_percent() -> None:
     assert TOLERANCE == 0.05
+
+
+@pytest.mark.parametrize(("candidate", "agrees"), [
+    (found("a", 0.78, 0, 0, 200, 200), False),  # score
+    (found("a", 0.82, 0, 0, 200, 200), True),
+    (found("a", 0.9, 0, 0, 180.2, 200), True),  # IoU 0.901
+    (found("a", 0.9, 0, 0, 179, 200), False),
+])  # fmt: skip
+def test_another_tolerance_bounds_scores_and_overlaps(candidate: Detection, agrees: bool) -> None:
+    assert compare([found("a", 0.9, 0, 0, 200, 200)], [candidate], SIZE, 0.5, tolerance=0.1).agrees is agrees
+
+
+def test_another_tolerance_says_what_a_floor_may_hide_and_which_shift_is_small() -> None:
+    for label in "hat", "tie":  # before and after the label of the pair
+        lonely = found(label, 0.59, 0, 0, 50, 50)
+        assert compare([SHIRT, lonely], [SHIRT], SIZE, 0.5, tolerance=0.1).agrees
+    one, other = found("a", 0.9, 0, 0, 40, 40), found("a", 0.9, 4.9, 0, 44.9, 40)  # IoU 0.78 by 0.49 % of the image
+    size = ImageSize(width=1000, height=1000)
+    assert [compare([one], [other], size, 0.5, tolerance=bound).agrees for bound in (0.04, 0.05)] == [False, True]

@@ -74,12 +74,43 @@ def test_small_deviations_pass_unless_exactness_is_asked() -> None:
     assert check(outputs(), slightly).faults == []
     assert len(check(outputs(), slightly, exact=True).faults) == 1
     assert len(check(outputs(), slightly, tolerance=0.001).faults) == 1
+    assert check(outputs(), changed(3, box=0.01)).faults  # of a side of 0.08: IoU 0.78
+    assert check(outputs(), changed(3, box=0.01), tolerance=0.25).faults == []
 
 
 def test_exactness_covers_queries_that_no_client_sees() -> None:
     unseen = changed(QUERIES - 1, logit=0.01)
     assert check(outputs(), unseen).faults == []
     assert len(check(outputs(), unseen, exact=True).faults) == 1
+
+
+@pytest.mark.parametrize(("label", "off", "passes"), [
+    (0, 5e-5, True), (0, -2e-4, False), (0, 2e-4, False), (NOTHING, 6e-4, True), (NOTHING, 8e-4, False),
+])  # fmt: skip
+def test_exact_raw_outputs_are_within_a_ten_thousandth_absolute_plus_relative(
+    label: int, off: float, passes: bool
+) -> None:
+    verdict = check(outputs(), changed(QUERIES - 1, logit=off, label=label), exact=True)
+    assert (verdict.faults == []) is passes
+    assert verdict.parity.logit_deviation == pytest.approx(abs(off), rel=0.01)
+
+
+def test_exactness_bounds_scores_however_large_the_logits_are() -> None:
+    large = outputs(strength=1.0)
+    large.logits[:] += 1000
+    off = RawOutputs(large.logits.copy(), large.boxes)
+    off.logits[0, 0, 1] += 0.05
+    assert parity.EXACT_TOLERANCE == 1e-3
+    assert only(large, off).faults == []
+    assert len(only(large, off, exact=True).faults) == 1
+
+
+def test_a_tolerance_narrower_than_exactness_holds() -> None:
+    slightly = changed(0, box=1e-4)
+    assert check(outputs(), slightly, exact=True).faults == []
+    assert len(check(outputs(), slightly, exact=True, tolerance=5e-5).faults) == 1
+    verdict = check(outputs(), outputs(), exact=True, tolerance=0)
+    assert (verdict.faults, verdict.parity.tolerance) == ([], 0)
 
 
 def test_ten_detections_that_fall_from_just_above_the_threshold_are_a_fault() -> None:
@@ -100,6 +131,19 @@ def test_a_score_may_cross_the_threshold_by_less_than_the_tolerance(before: floa
 def test_one_misplaced_box_among_many_is_a_fault() -> None:
     moved = changed(3, box=0.02, found=10)  # of a side of 0.08: IoU 0.6
     assert "worst IoU 0.6" in check(outputs(found=10), moved).faults[0]
+
+
+def test_a_fault_says_all_that_was_measured() -> None:
+    moved = faint()
+    moved.boxes[0, 5, 2] += 0.25
+    assert only(faint(), moved).faults == [
+        "second: 0 matched, 0 unmatched, score off by 0, box by 0, worst IoU 1, a query by 0.25, logits by 0"
+    ]
+    fallen = outputs(found=1)
+    fallen.logits[0, 0, 2] += 0.5
+    verdict = check(outputs(found=2), fallen)
+    assert verdict.faults[0].startswith("second: 1 matched, 1 unmatched, score off by 0.0")
+    assert verdict.faults[0].endswith("worst IoU 1, a query by 0, logits by 6")
 
 
 def scored(*scores: float) -> RawOutputs:
@@ -131,7 +175,9 @@ def test_where_nothing_is_detected_all_raw_outputs_are_compared() -> None:
     assert not check(outputs(), outputs()).nothing_found
 
 
-@pytest.mark.parametrize(("query", "logit", "box"), [(0, 0, 0.2), (QUERIES - 1, 0, 0.2), (QUERIES - 1, 1, 0)])
+@pytest.mark.parametrize(
+    ("query", "logit", "box"), [(0, 0, 0.2), (QUERIES - 1, 0, 0.2), (0, 0, -0.06), (QUERIES - 1, 1, 0)]
+)
 def test_each_of_them_counts(query: int, logit: float, box: float) -> None:
     moved = faint()
     moved.boxes[0, query, 2] += box
@@ -148,6 +194,10 @@ def test_equal_scores_everywhere_are_no_way_out() -> None:
     moved = RawOutputs(flat.logits, flat.boxes.copy())
     moved.boxes[0, 5, 0] += 0.1
     assert only(flat, moved).faults
+    even = outputs()
+    even.logits[0, :4] = -200
+    even.logits[0, :4, [1, NOTHING]] = 0  # exactly 0.5, which is not over it
+    assert only(even, even).parity.queries == 2 * QUERIES
 
 
 def test_few_detections_are_compared_with_the_strongest_queries_of_both_sides() -> None:
@@ -163,6 +213,12 @@ def test_few_detections_are_compared_with_the_strongest_queries_of_both_sides() 
     weakest.logits[0, 1, 0] = 5.5  # below 0.5 still, but now it is one of the strongest
     weakest.logits[0, 1, NOTHING] = 6
     assert len(only(weak, weakest).faults) == 1
+    assert len(parity.check(Engine(weak, weakest), Engine(weak, weak), SPEC, SAMPLES, 0.05, exact=False).faults) == 1
+
+
+def test_a_detector_of_one_query_is_compared_by_it() -> None:
+    lone = RawOutputs(outputs().logits[:, :1], outputs().boxes[:, :1])
+    assert only(lone, lone).parity.queries == 2
 
 
 def test_with_enough_detections_no_query_is_compared_by_itself() -> None:
@@ -204,6 +260,19 @@ def test_the_worst_case_comes_first() -> None:
     )
     assert [fault.split(":")[0] for fault in verdict.faults] == ["second", "first"]
     assert verdict.parity.box_deviation == pytest.approx(0.02, abs=1e-4)
+
+
+@pytest.mark.parametrize(("mild", "worse"), [
+    (changed(0, logit=-5.0), outputs(found=3)),  # one without a partner is worse than any deviation
+    (changed(QUERIES - 1, logit=0.01), changed(QUERIES - 1, logit=0.02)),  # only logits differ
+], ids=["unmatched", "logits"])  # fmt: skip
+def test_what_nobody_finds_and_what_nobody_sees_have_their_place_in_the_order(
+    mild: RawOutputs, worse: RawOutputs
+) -> None:
+    for order, names in ((mild, worse), ["second", "first"]), ((worse, mild), ["first", "second"]):
+        verdict = parity.check(Engine(outputs(), outputs()), Engine(*order), SPEC, SAMPLES, 0.05, exact=True)
+        assert [case.name for case in verdict.cases] == names
+        assert [fault.split(":")[0] for fault in verdict.faults] == names
 
 
 def test_progress_is_told_after_each_sample() -> None:

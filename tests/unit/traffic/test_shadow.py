@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -74,6 +75,7 @@ def test_the_other_backend_gets_the_image_and_only_if_it_is_idle(
 ) -> None:
     bench.run(backend=answered)
     assert bench.backends[asked].only_if_idle == [True]
+    assert bench.backends[asked].given == [10]
     assert bench.backends[answered].only_if_idle == []
     assert bench.counted == {"agree": 1}
     assert list(bench.recorder.of("detect_shadow_score_deviation")) == [(0.0, {})]
@@ -98,6 +100,48 @@ def test_over_its_own_bound_a_comparison_is_dropped_not_queued(bench: Bench) -> 
     bench.run(requests=5, shadow_concurrency=2)
     assert bench.counted == {"agree": 2, "dropped": 3}
     assert len(bench.backends["onnx"].only_if_idle) == 2
+
+
+def test_a_finished_comparison_gives_its_place_back(bench: Bench) -> None:
+    for _ in range(3):
+        bench.run(shadow_concurrency=1)
+    assert bench.counted == {"agree": 3}
+
+
+def test_a_comparison_leaves_the_context_of_its_request(bench: Bench) -> None:
+    request, seen = ContextVar("request", default="none"), []
+
+    class Looking(FakeBackend):
+        async def detect(self, *arguments: Any, **how: Any) -> DetectionResult:
+            seen.append(request.get())
+            return await super().detect(*arguments, **how)
+
+    bench.backends["onnx"] = Looking("onnx")
+    token = request.set("a client's")
+    bench.run()
+    request.reset(token)
+    assert seen == ["none"]
+
+
+def test_the_largest_deviations_of_all_comparisons_are_reported(bench: Bench) -> None:
+    far = Detection(label="shirt", score=0.6, box=Box(xmin=10, ymin=10, xmax=70, ymax=60))
+    for seen in (SHIRT, far, SHIRT):
+        bench.backends["onnx"].gives = result(seen)
+        bench.run()
+    report = bench.shadow.report()["comparisons"]
+    assert (report["agree"], report["disagree"]) == (2, 1)
+    assert report["max_score_deviation"] == pytest.approx(0.3)
+    assert report["max_box_deviation"] == pytest.approx(0.1)
+
+
+def test_noise_that_is_dropped_or_fails_is_counted_as_noise(bench: Bench) -> None:
+    for failure in BackendFailure("queue_full", Overloaded("busy")), InvalidImage("no image"):
+        bench.backends["torch"].gives = failure
+        bench.run(shadow_noise_share=1.0)
+    assert bench.counted == {"noise_dropped": 1, "noise_failed": 1}
+    report = bench.shadow.report()
+    assert (report["noise_floor"]["dropped"], report["noise_floor"]["failed"]) == (1, 1)
+    assert (report["comparisons"]["dropped"], report["comparisons"]["failed"]) == (0, 0)
 
 
 def test_a_busy_backend_drops_it(bench: Bench) -> None:

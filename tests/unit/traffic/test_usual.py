@@ -32,6 +32,8 @@ def test_the_estimate_is_tcps_of_a_round_trip() -> None:
     usual.answered(1.6, 0, 0)
     assert usual.least_s == pytest.approx(0.9)  # a mean over about eight
     assert usual.overdue_s(AUTO) == pytest.approx(2 * (0.9 + 4 * (0.4 * 3 / 4 + 0.8 / 4)))
+    quicker = after(1.6, 0.8)
+    assert quicker.overdue_s(AUTO) == pytest.approx(2 * (1.5 + 4 * (0.8 * 3 / 4 + 0.8 / 4)))
 
 
 def test_steady_answers_leave_four_times_the_mean() -> None:
@@ -63,6 +65,8 @@ def test_a_call_waits_for_those_ahead_of_it_too() -> None:
     usual = after(*[0.4] * 60)
     assert usual.timeout_s(AUTO, ahead=3) == pytest.approx(4 * 1.6, rel=0.01)
     assert usual.fair_s(AUTO, ahead=3) == pytest.approx(4 * 0.8, rel=0.01)
+    assert usual.fair_s(AUTO, ahead=11) == pytest.approx(12 * 0.8, rel=0.01)  # the most is for one image
+    assert after(*[20.0] * 100).fair_s(AUTO, ahead=1) == 2 * 5
     assert after(*[4.0] * 60, ahead=9).least_s == pytest.approx(0.4)
 
 
