@@ -125,9 +125,10 @@ def test_only_a_client_that_allows_a_fair_time_counts_against_the_backend(bench:
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "hurried"): 1, ("onnx", "onnx", "deadline"): 1}
 
 
-def test_a_passed_deadline_asks_nobody(bench: Bench) -> None:
-    with pytest.raises(DeadlineExceeded):
-        bench.ask(timeout_s=-1)
+@pytest.mark.parametrize("timeout_s", [-1, 0])
+def test_a_passed_deadline_asks_nobody(bench: Bench, timeout_s: float) -> None:
+    with pytest.raises(DeadlineExceeded, match="passed"):
+        bench.ask(timeout_s)
     assert not bench.onnx.given + bench.torch.given
 
 
@@ -149,6 +150,23 @@ def test_a_forced_request_stays_on_its_backend_and_out_of_the_series(bench: Benc
     assert not bench.onnx.given
     assert not bench.counted("detect_requests_total")
     assert not bench.counted("detect_latency_seconds")
+
+
+def test_a_fault_of_ours_counts_as_failed(bench: Bench) -> None:
+    bench.onnx.gives = RuntimeError("a fault of ours")
+    with pytest.raises(RuntimeError):
+        bench.ask()
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
+
+
+def test_the_latency_is_all_the_time_since_the_request_arrived(bench: Bench) -> None:
+    bench.onnx.takes_s = 60
+    bench.torch.takes_s = 0.25
+    bench.policy(arm_timeout_s=4)
+    late = bench.call()
+    bench.clock.advance(0.5)  # its body took so long
+    bench.clock.run(bench.dispatcher.detect(late))
+    assert list(bench.recorder.of("detect_latency_seconds")) == [(4.75, {"assigned": "onnx"})]
 
 
 def test_a_cancelled_request_is_counted_as_such(bench: Bench) -> None:
