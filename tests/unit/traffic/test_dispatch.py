@@ -1,6 +1,7 @@
 """One request through the experiment, with backends that fail in every way: who answers, and what is counted."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
@@ -123,6 +124,23 @@ def test_only_a_client_that_allows_a_fair_time_counts_against_the_backend(bench:
         with pytest.raises(DeadlineExceeded):
             bench.ask(timeout_s)
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "hurried"): 1, ("onnx", "onnx", "deadline"): 1}
+
+
+def test_if_the_second_has_no_time_to_answer_the_deadline_is_the_answer(bench: Bench) -> None:
+    bench.onnx.fail("engine")
+    bench.torch.fail("timeout")
+    with pytest.raises(DeadlineExceeded, match="neither"):
+        bench.ask()
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "deadline"): 1}
+
+
+def test_a_backend_that_was_asked_alone_is_not_called_two(bench: Bench) -> None:
+    bench.onnx.fail("timeout")
+    bench.policy(fallback=False)
+    for forced in (None, "onnx"):
+        with pytest.raises(DeadlineExceeded) as caught:
+            bench.ask(forced=forced)
+        assert caught.value is ERRORS["timeout"]
 
 
 @pytest.mark.parametrize("timeout_s", [-1, 0])
@@ -373,6 +391,34 @@ class TestPlaces:
             bench.onnx.fingerprints = bench.torch.fingerprints
 
         bench.policy(onnx_fraction=0.5)
+        self.hold(bench, "torch", use)
+
+    @pytest.mark.parametrize("fallback", [True, False])
+    def test_a_backend_that_is_down_or_left_alone_is_not_full(self, bench: Bench, fallback: bool) -> None:
+        bench.policy(fallback=fallback)
+        bench.onnx.is_ready = False
+        assert self.has_place(bench)
+        bench.onnx.is_ready = True
+        bench.onnx.fail("engine")
+        for _ in range(5):
+            with contextlib.suppress(EngineFailed):
+                bench.ask()
+        assert bench.breakers["onnx"].is_open
+        assert self.has_place(bench)
+
+    def test_a_probe_that_is_due_has_its_place_although_the_other_backend_is_busy(self, bench: Bench) -> None:
+        async def use() -> None:
+            assert self.has_place(bench)
+            assert (await bench.dispatcher.detect(bench.call())).backend == "onnx"
+
+        bench.onnx.takes_s = 0.07
+        bench.ask()
+        bench.onnx.fail("engine")
+        for _ in range(5):
+            bench.ask()
+        bench.clock.advance(2.95)
+        bench.onnx.recover()
+        assert not bench.breakers["onnx"].admits
         self.hold(bench, "torch", use)
 
     def test_asking_for_a_place_draws_nothing(self, bench: Bench) -> None:
