@@ -310,7 +310,7 @@ class TestProbe:
     def test_half_of_the_clients_time_has_to_do_for_it(self, bench: Bench) -> None:
         with self.due(bench):
             lane, policy = bench.lanes["onnx"], bench.in_force.current
-            for seconds, expected in ((1.9 * USUAL_S, False), (2.1 * USUAL_S, True)):
+            for seconds, expected in ((1.9 * lane.usual.least_s, False), (2.1 * lane.usual.least_s, True)):
                 assert lane.state(policy, seconds).admits is expected
 
     def test_a_client_that_leaves_a_hung_backend_spends_it(self, bench: Bench) -> None:
