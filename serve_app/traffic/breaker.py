@@ -82,11 +82,9 @@ class Trial:
         self._breaker, self._settings, self._generation = breaker, settings, generation
         self.is_probe = is_probe
         self.has_failed = False
-        self._has_answered = False
 
     def answered(self) -> None:
         """The backend answered, late or not; an open breaker closes with a clean record."""
-        self._has_answered = True
         self._breaker._answered(self._generation, self._settings)
 
     def failed(self) -> None:
@@ -98,4 +96,4 @@ class Trial:
     def end(self) -> None:
         """The call is over. A probe that said nothing is given back."""
         if self.is_probe:
-            self._breaker._end_probe(self._generation, spent=self.has_failed or self._has_answered)
+            self._breaker._end_probe(self._generation, spent=self.has_failed)

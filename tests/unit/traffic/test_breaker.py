@@ -177,6 +177,13 @@ def test_it_closes_with_a_clean_record(breaker: Breaker) -> None:
     assert not is_open(breaker)
 
 
+def test_nor_does_the_window_remember_what_opened_it(breaker: Breaker) -> None:
+    record(breaker, "x." * 9 + "xx")
+    assert is_open(breaker)
+    record(breaker, ".x")  # with the 18 before them, they would be over half again
+    assert not is_open(breaker)
+
+
 def test_calls_from_before_it_opened_are_no_news(breaker: Breaker) -> None:
     early = [breaker.begin(SETTINGS) for _ in range(6)]
     record(breaker, "xxxxx")
@@ -186,6 +193,12 @@ def test_calls_from_before_it_opened_are_no_news(breaker: Breaker) -> None:
     for trial in early:
         end(trial, "x")
     assert not is_open(breaker)
+
+
+def test_a_shorter_run_takes_effect_at_once(breaker: Breaker) -> None:
+    record(breaker, "xxxx")
+    record(breaker, "x", BreakerSettings(consecutive_failures=2))
+    assert breaker.is_open
 
 
 def test_a_smaller_window_takes_effect_at_once(breaker: Breaker) -> None:

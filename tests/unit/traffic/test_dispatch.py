@@ -1,6 +1,7 @@
 """One request through the experiment, with backends that fail in every way: who answers, and what is counted."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
@@ -125,9 +126,27 @@ def test_only_a_client_that_allows_a_fair_time_counts_against_the_backend(bench:
     assert bench.counted("detect_requests_total") == {("onnx", "onnx", "hurried"): 1, ("onnx", "onnx", "deadline"): 1}
 
 
-def test_a_passed_deadline_asks_nobody(bench: Bench) -> None:
-    with pytest.raises(DeadlineExceeded):
-        bench.ask(timeout_s=-1)
+def test_if_the_second_has_no_time_to_answer_the_deadline_is_the_answer(bench: Bench) -> None:
+    bench.onnx.fail("engine")
+    bench.torch.fail("timeout")
+    with pytest.raises(DeadlineExceeded, match="neither"):
+        bench.ask()
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "deadline"): 1}
+
+
+def test_a_backend_that_was_asked_alone_is_not_called_two(bench: Bench) -> None:
+    bench.onnx.fail("timeout")
+    bench.policy(fallback=False)
+    for forced in (None, "onnx"):
+        with pytest.raises(DeadlineExceeded) as caught:
+            bench.ask(forced=forced)
+        assert caught.value is ERRORS["timeout"]
+
+
+@pytest.mark.parametrize("timeout_s", [-1, 0])
+def test_a_passed_deadline_asks_nobody(bench: Bench, timeout_s: float) -> None:
+    with pytest.raises(DeadlineExceeded, match="passed"):
+        bench.ask(timeout_s)
     assert not bench.onnx.given + bench.torch.given
 
 
@@ -149,6 +168,23 @@ def test_a_forced_request_stays_on_its_backend_and_out_of_the_series(bench: Benc
     assert not bench.onnx.given
     assert not bench.counted("detect_requests_total")
     assert not bench.counted("detect_latency_seconds")
+
+
+def test_a_fault_of_ours_counts_as_failed(bench: Bench) -> None:
+    bench.onnx.gives = RuntimeError("a fault of ours")
+    with pytest.raises(RuntimeError):
+        bench.ask()
+    assert bench.counted("detect_requests_total") == {("onnx", "onnx", "failed"): 1}
+
+
+def test_the_latency_is_all_the_time_since_the_request_arrived(bench: Bench) -> None:
+    bench.onnx.takes_s = 60
+    bench.torch.takes_s = 0.25
+    bench.policy(arm_timeout_s=4)
+    late = bench.call()
+    bench.clock.advance(0.5)  # its body took so long
+    bench.clock.run(bench.dispatcher.detect(late))
+    assert list(bench.recorder.of("detect_latency_seconds")) == [(4.75, {"assigned": "onnx"})]
 
 
 def test_a_cancelled_request_is_counted_as_such(bench: Bench) -> None:
@@ -355,6 +391,34 @@ class TestPlaces:
             bench.onnx.fingerprints = bench.torch.fingerprints
 
         bench.policy(onnx_fraction=0.5)
+        self.hold(bench, "torch", use)
+
+    @pytest.mark.parametrize("fallback", [True, False])
+    def test_a_backend_that_is_down_or_left_alone_is_not_full(self, bench: Bench, fallback: bool) -> None:
+        bench.policy(fallback=fallback)
+        bench.onnx.is_ready = False
+        assert self.has_place(bench)
+        bench.onnx.is_ready = True
+        bench.onnx.fail("engine")
+        for _ in range(5):
+            with contextlib.suppress(EngineFailed):
+                bench.ask()
+        assert bench.breakers["onnx"].is_open
+        assert self.has_place(bench)
+
+    def test_a_probe_that_is_due_has_its_place_although_the_other_backend_is_busy(self, bench: Bench) -> None:
+        async def use() -> None:
+            assert self.has_place(bench)
+            assert (await bench.dispatcher.detect(bench.call())).backend == "onnx"
+
+        bench.onnx.takes_s = 0.07
+        bench.ask()
+        bench.onnx.fail("engine")
+        for _ in range(5):
+            bench.ask()
+        bench.clock.advance(2.95)
+        bench.onnx.recover()
+        assert not bench.breakers["onnx"].admits
         self.hold(bench, "torch", use)
 
     def test_asking_for_a_place_draws_nothing(self, bench: Bench) -> None:

@@ -136,9 +136,11 @@ def test_a_call_that_is_overdue_and_fails_counts_once(bench: Bench) -> None:
         assert bench.breakers["onnx"].is_open is expected
 
 
-def test_a_silent_backend_has_no_queue_worth_waiting_for(bench: Bench) -> None:
+@pytest.mark.parametrize("idle_s", [0, 60])  # with nothing to do, it was not silent
+def test_a_silent_backend_has_no_queue_worth_waiting_for(bench: Bench, idle_s: float) -> None:
     with_shipped_policy(bench, onnx_fraction=1.0)
     send(bench, 10)
+    bench.clock.advance(idle_s)
     lane, policy = bench.lanes["onnx"], bench.in_force.current
     hang(bench, "onnx")
     timeouts = []
@@ -225,6 +227,19 @@ def test_mere_load_is_refused_and_not_taken_for_a_hang(bench: Bench, slower: int
     assert not bench.torch.given
 
 
+def test_clients_too_hurried_for_the_queue_do_not_open_a_breaker(bench: Bench) -> None:
+    with_shipped_policy(bench, onnx_fraction=1.0)
+    OneAtATime(bench, "onnx")
+    send(bench, 10, rate=5)
+
+    async def go() -> list[Backend]:
+        calls = (bench.dispatcher.detect(bench.call(timeout_s=1.2)) for _ in range(PLACES))
+        return [answer.backend for answer in await asyncio.gather(*calls)]
+
+    assert Counter(bench.clock.run(go())) == {"onnx": 8, "torch": 8}  # 8 are done within half of their time
+    assert not bench.breakers["onnx"].is_open
+
+
 def test_a_router_that_slept_blames_nobody(bench: Bench) -> None:
     with_shipped_policy(bench, onnx_fraction=1.0)
     send(bench, 10)
@@ -291,6 +306,12 @@ class TestProbe:
                 with pytest.raises(DeadlineExceeded):
                     bench.ask(timeout_s=0.01)
             assert bench.torch.given[-3:] == pytest.approx([0.005] * 3)  # it was the first to be asked
+
+    def test_half_of_the_clients_time_has_to_do_for_it(self, bench: Bench) -> None:
+        with self.due(bench):
+            lane, policy = bench.lanes["onnx"], bench.in_force.current
+            for seconds, expected in ((1.9 * lane.usual.least_s, False), (2.1 * lane.usual.least_s, True)):
+                assert lane.state(policy, seconds).admits is expected
 
     def test_a_client_that_leaves_a_hung_backend_spends_it(self, bench: Bench) -> None:
         with self.due(bench):

@@ -102,7 +102,7 @@ def test_nobody_is_asked_where_the_only_one_who_could_answer_is_full(own: Backen
 #        fallback  onnx_fraction  weights differ  may Torch answer for ONNX, ONNX for Torch
 WHO_RESCUES = [
     (True,     0.0, False, True,  False),
-    (True,     0.1, False, True,  True),
+    (True,     0.001, False, True, True),
     (True,     1.0, False, True,  True),
     ("always", 0.0, False, True,  True),
     ("always", 0.1, False, True,  True),
