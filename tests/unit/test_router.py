@@ -244,7 +244,7 @@ def test_the_metrics_page_gathers_the_agents_of_all_living_nodes(bed: Bed, monke
         assert {response.status_code for response in responses} == {200}
         assert {response.text.splitlines()[-1] for response in responses} == {"ray_detect_requests_total 5.0"}
         assert asked == [(["10.0.0.1:8090", "10.0.0.3:8091"], "detect")]
-        await asyncio.sleep(REUSE_S)
+        await asyncio.sleep(2 * REUSE_S)
         assert (await client.get("/metrics")).status_code == 503
 
     bed.use(use)
