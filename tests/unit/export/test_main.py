@@ -189,6 +189,8 @@ def test_an_export_that_is_stopped_leaves_nothing(how: signal.Signals, tiny: Pat
     script = (
         "import os, runpy, signal\n"
         "from export import write\n"
+        # A shell that starts a command in the background lets it ignore SIGINT, and this test may be part of one.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"write.build_within = lambda work, *_: os.kill(os.getpid(), {int(how)})\n"
         "runpy.run_module('export', run_name='__main__')\n"
     )
