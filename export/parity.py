@@ -49,11 +49,6 @@ class Case(NamedTuple):
         return max(self.agreement.box_deviation, self.raw.box)
 
     @property
-    def queries(self) -> float:
-        """The largest deviation of a score or a box among the queries compared one by one."""
-        return max(self.raw.score, self.raw.box)
-
-    @property
     def deviation(self) -> float:
         """The largest deviation of a score or a box; infinite where a detection has no partner."""
         return math.inf if self.agreement.unmatched else max(self.score, self.box)
@@ -65,7 +60,7 @@ class Case(NamedTuple):
         return (
             f"{self.name}: {found.matched} matched, {found.unmatched} unmatched, score off by "
             f"{found.score_deviation:.2g}, box by {found.box_deviation:.2g}, worst IoU {found.iou:.3g}, a query by "
-            f"{self.queries:.2g}, logits by {self.logits:.2g}"
+            f"{max(self.raw.score, self.raw.box):.2g}, logits by {self.logits:.2g}"
         )
 
 
@@ -159,21 +154,14 @@ def _compare(run: _Run, spec: ModelSpec, tolerance: float, least: float) -> Case
 
 def _compare_queries(run: _Run, least: float) -> RawDeviation:
     chosen = np.maximum(_best_scores(run.reference), _best_scores(run.candidate)) >= least
-    scores = np.abs(_scores(run.reference) - _scores(run.candidate))[chosen]
+    scores = np.abs(processing.label_scores(run.reference) - processing.label_scores(run.candidate))[chosen]
     boxes = np.abs(run.reference.boxes[0] - run.candidate.boxes[0])[chosen]
     return RawDeviation(int(chosen.sum()), float(scores.max(initial=0)), float(boxes.max(initial=0)))
 
 
 def _best_scores(raw: RawOutputs) -> Scores:
-    best: Scores = _scores(raw).max(axis=-1)
+    best: Scores = processing.label_scores(raw).max(axis=-1)
     return best
-
-
-def _scores(raw: RawOutputs) -> Scores:
-    """Probability of each label other than "no object", as (queries, labels), for a batch of one image."""
-    exponents = np.exp(raw.logits[0] - raw.logits[0].max(axis=-1, keepdims=True))
-    probabilities: Scores = exponents / exponents.sum(axis=-1, keepdims=True)
-    return probabilities[:, :-1]
 
 
 def _close(run: _Run) -> bool:

@@ -69,7 +69,7 @@ def finish(raw: RawOutputs, spec: ModelSpec, size: ImageSize, threshold: float, 
     The same as transformers' `post_process_object_detection`: softmax, the best label other than "no object", boxes as
     corners, scaled to the image. At most `max_detections` are kept.
     """
-    probabilities = _softmax(raw.logits[0])[:, :-1]
+    probabilities = label_scores(raw)
     best = probabilities.argmax(axis=-1)
     scores = np.take_along_axis(probabilities, best[:, None], axis=-1)[:, 0]
     kept = np.flatnonzero(scores > threshold)
@@ -85,10 +85,12 @@ def finish(raw: RawOutputs, spec: ModelSpec, size: ImageSize, threshold: float, 
     ]
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def label_scores(raw: RawOutputs) -> NDArray[np.float32]:
+    """Probability of each label other than "no object", as (queries, labels), for the batch's first image."""
+    logits = raw.logits[0]
     exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    total: NDArray[np.float32] = exponents / exponents.sum(axis=-1, keepdims=True)
-    return total
+    probabilities: NDArray[np.float32] = exponents / exponents.sum(axis=-1, keepdims=True)
+    return probabilities[:, :-1]
 
 
 def _corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
