@@ -21,5 +21,5 @@ def test_the_demo_checkpoint_passes_in(precision: Precision, export_demo: Callab
     assert manifest.parity.detections >= manifest.parity.images == 12
     assert manifest.parity.score_deviation <= SCORE_BOUNDS[precision]
     assert manifest.parity.box_deviation <= SCORE_BOUNDS[precision]
-    artifact.verify(folder, manifest, manifest.fingerprint, "")
+    artifact.verify(folder, manifest, manifest.fingerprint, manifest.spec, "")
     assert (said[0].split()[0], said[-1].split()[0]) == ("tracing", "comparing")

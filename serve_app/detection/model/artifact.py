@@ -78,9 +78,12 @@ class Files(NamedTuple):
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, as `sha256:` and hexadecimal digits."""
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    """What a manifest says of the file at `path`."""
+    return _hash(path.read_bytes())
+
+
+def _hash(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 @contextmanager
@@ -127,7 +130,7 @@ def read(folder: Path, manifest: Manifest, remedy: str) -> Files:
     for name in sorted(expected):
         path = folder / name
         contents[name] = _content(path, f"{path} is missing; {remedy}", remedy)
-        if f"sha256:{hashlib.sha256(contents[name]).hexdigest()}" != manifest.files[name]:
+        if _hash(contents[name]) != manifest.files[name]:
             raise ConfigurationError(f"{path} is damaged: its hash is not the manifest's; {remedy}")
     if outside := external_files(contents[MODEL]):
         raise ConfigurationError(
@@ -148,11 +151,11 @@ def _content(path: Path, missing: str, remedy: str) -> bytes:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}; {remedy}") from error
 
 
-def verify(folder: Path, manifest: Manifest, expected_fingerprint: str, remedy: str) -> Files:
-    """Read the artifact's files, if it is whole and of the expected checkpoint.
+def verify(folder: Path, manifest: Manifest, expected_fingerprint: str, expected_spec: ModelSpec, remedy: str) -> Files:
+    """Read the artifact's files, if it is whole and of the expected checkpoint, read as it is read today.
 
     Raises ConfigurationError, ending in the `remedy`, for another checkpoint or opset, for an artifact that was never
-    compared with its checkpoint, and as `read` does.
+    compared with its checkpoint or that an older version made of the same files, and as `read` does.
     """
     folder = folder.absolute()
     if manifest.fingerprint != expected_fingerprint:
@@ -164,7 +167,10 @@ def verify(folder: Path, manifest: Manifest, expected_fingerprint: str, remedy: 
         raise ConfigurationError(f"{folder} was exported with opset {manifest.opset}, expected {OPSET}; {remedy}")
     if not _compared(manifest):
         raise ConfigurationError(f"{folder} never passed the export's comparison with its checkpoint; {remedy}")
-    return read(folder, manifest, remedy)
+    files = read(folder, manifest, remedy)
+    if manifest.spec != expected_spec:  # what an older version ignored in the same files
+        raise ConfigurationError(f"{folder} was exported by a version that read its checkpoint otherwise; {remedy}")
+    return files
 
 
 def _compared(manifest: Manifest) -> bool:
@@ -190,7 +196,4 @@ def find(settings: OnnxSettings) -> tuple[Files, Manifest]:
         manifest = load_manifest(folder, remedy)
         source = checkpoint.resolve(settings.checkpoint, settings.revision)
         spec = checkpoint.read_spec(source)
-        files = verify(folder, manifest, checkpoint.fingerprint(source), remedy)
-    if manifest.spec != spec:  # what an older version ignored in the same files
-        raise ConfigurationError(f"{folder} was exported by a version that read its checkpoint otherwise; {remedy}")
-    return files, manifest
+        return verify(folder, manifest, checkpoint.fingerprint(source), spec, remedy), manifest

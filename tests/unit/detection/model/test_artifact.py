@@ -200,14 +200,21 @@ def test_a_spoilt_artifact_is_refused_with_the_remedy(
 ) -> None:
     spoil(folder)
     with pytest.raises(ConfigurationError, match=words) as caught:
-        artifact.verify(folder, artifact.load_manifest(folder, REMEDY), checkpoint.fingerprint(tiny), REMEDY)
+        artifact.verify(
+            folder,
+            artifact.load_manifest(folder, REMEDY),
+            checkpoint.fingerprint(tiny),
+            checkpoint.read_spec(tiny),
+            REMEDY,
+        )
     assert caught.value.detail.endswith(REMEDY)
     assert len(caught.value.detail.splitlines()) == 1
 
 
 def test_an_artifact_of_another_checkpoint_is_refused(folder: Path) -> None:
+    manifest = artifact.load_manifest(folder, REMEDY)
     with pytest.raises(ConfigurationError, match="another checkpoint"):
-        artifact.verify(folder, artifact.load_manifest(folder, REMEDY), "sha256:other", REMEDY)
+        artifact.verify(folder, manifest, "sha256:other", manifest.spec, REMEDY)
 
 
 def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
