@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from serve_app.detection.engines import cpu
 from serve_app.errors import ConfigurationError
 
 _LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "numpy")
@@ -38,7 +39,7 @@ def machine(threads: int) -> dict[str, str]:
     names = re.findall(r"^model name\s*: (.+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     facts = {
         "cpu": names[0] if names else platform.machine(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(cpu.cores()),
         "threads": str(threads),
         "load before": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),

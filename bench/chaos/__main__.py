@@ -16,6 +16,7 @@ from bench.chaos.overload import Overload, overload
 from bench.chaos.worst import Worst, worst_images
 from bench.load.plan import Target
 from bench.service import ROOT, Service, artifact_of_the_checkout, own_node
+from serve_app.detection.engines import cpu
 
 _PHOTO = ROOT / "demo/photos/scene-1.jpg"
 _DOCUMENT = ROOT / "docs/reliability.md"
@@ -66,7 +67,7 @@ def _hangs(service: Service, engines: Hanging, target: Target, rate: float) -> l
 
 
 def _facts() -> str:
-    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    load, cores = os.getloadavg()[0], cpu.cores()
     return f"Measured {datetime.now(UTC):%Y-%m-%d} on {cores} cores, load average {load:.1f} at the end."
 
 

@@ -1,12 +1,14 @@
 """Which format bytes are, by how they begin; what is not accepted is refused by the name of what it is."""
 
+from typing import get_args
+
 from PIL import features
 
 from serve_app.detection.formats import jpeg, png, webp
 from serve_app.detection.formats.encoded import Format
 from serve_app.errors import InvalidImage, UnsupportedMediaType
 
-ACCEPTED = "JPEG, PNG, WEBP, AVIF"
+ACCEPTED = ", ".join(get_args(Format))
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 # What people send instead, by the first bytes
